@@ -1,0 +1,7 @@
+"""``python -m confuda`` is the same as the command ``confuda``."""
+
+import sys
+
+from confuda.cli import main
+
+sys.exit(main())

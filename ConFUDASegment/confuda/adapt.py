@@ -1,0 +1,262 @@
+"""One-shot and few-shot adaptation of the segmentation network to the slices of one target (ConFUDA, section 2).
+
+The common loop of all methods: labelled source exemplars, their copies in the target's style, the target's slices and
+their augmented copies go through the network together; the method adds its terms; eps of the style moves against the
+segmenter. No label of the target is used anywhere.
+"""
+
+import copy
+from dataclasses import dataclass, field
+from typing import Callable, Dict, List, Optional
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from confuda.bundle import Bundle
+from confuda.data.augment import ContrastSettings, GeometrySettings, randomise_contrast, sample_grid, warp
+from confuda.data.tissue_style import TissueStyle
+from confuda.device import compute_in_mixed_precision
+from confuda.losses.segmentation import compute_segmentation_loss
+from confuda.methods import METHOD_CLASSES
+from confuda.methods.base import Method, ViewOutput, Views
+from confuda.networks.drunet import DRUNet
+from confuda.predict import clean_up, predict_probabilities
+from confuda.settings import AdaptationSettings
+
+SOURCE_GEOMETRY = GeometrySettings(shift=10.0, far_probability=0.0, elastic=2.0)
+TARGET_GEOMETRY = GeometrySettings(rotation=180.0, scale=(0.85, 1.2), shift=8.0, far_probability=0.0, elastic=3.0)
+"""Affine and elastic motion of the augmented target copy ("heavy augmentations", section 3.1)."""
+
+SOURCE_CONTRAST = ContrastSettings()
+COPY_CONTRAST = ContrastSettings(
+    intensity_map=0.3, class_contrast=0.0, gamma=0.5, bias_field=0.5, blur=0.4, coarse=0.2, noise=0.6, padding=0.0
+)
+"""Changes that need no labels: for the augmented target copy and for images that were given the target's style."""
+
+DROPOUT_SHARE = 0.1
+"""Share of the pixels, in blocks of 8 x 8, that random dropout blanks in the augmented target copy."""
+
+
+@dataclass
+class AdaptationResult:
+    """The adapted network (evaluation mode, weights averaged) and the losses of every step by name."""
+
+    network: DRUNet
+    steps: int
+    losses: List[Dict[str, float]] = field(default_factory=list)
+
+
+StepReport = Callable[[int, int, Dict[str, float], DRUNet], None]
+"""Called after each step with its number, the total, the losses and the averaged network; may raise Cancelled."""
+
+
+class Adaptation:
+    """One run of :func:`adapt`: what it holds between steps.
+
+    Args:
+        bundle: the source side; its network is copied, never changed.
+        target: slices (T, H, W) in [0, 1] to adapt to; one of them in one-shot mode.
+        method: name of the method.
+        settings: see :class:`AdaptationSettings`.
+        device: where to compute.
+        seed: of everything random.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        target: np.ndarray,
+        method: str,
+        settings: AdaptationSettings,
+        device: torch.device,
+        seed: int,
+    ) -> None:
+        torch.manual_seed(seed)
+        self.settings = settings
+        self.device = device
+        self.bundle = bundle
+        self.generator = torch.Generator().manual_seed(seed)
+        self.target = torch.from_numpy(np.ascontiguousarray(target, dtype=np.float32))[:, None]
+        self.network = (
+            copy.deepcopy(bundle.segmenter).requires_grad_(True).to(device, memory_format=torch.channels_last)
+        )
+        self.averaged = AveragedModel(
+            self.network, multi_avg_fn=get_ema_multi_avg_fn(settings.average_decay), use_buffers=True
+        )
+        self.rain = copy.deepcopy(bundle.rain).to(device)
+        self.method: Method = METHOD_CLASSES[method](settings, copy.deepcopy(bundle.bank).to(device), None)
+        self.optimizer = self._make_optimizer()
+        self.epsilon = torch.randn((settings.source_batch, self.rain.latent), generator=self.generator)
+        self.pseudo_labels: Optional[Tensor] = None
+        self.trust: Optional[Tensor] = None
+        self.tissue: Optional[TissueStyle] = None
+
+    def run(self, report: Optional[StepReport] = None) -> AdaptationResult:
+        """All steps."""
+        result = AdaptationResult(self.averaged.module, self.settings.steps)
+        self.network.train()
+        for step in range(self.settings.steps):
+            if step % self.settings.refresh_every == 0:
+                self._look_at_target()
+            losses = self._take_step(step)
+            result.losses.append(losses)
+            if report is not None:
+                report(step + 1, self.settings.steps, losses, self.averaged.module)
+        result.network = (self.averaged.module if self.settings.average_decay > 0 else self.network).eval()
+        return result
+
+    def _make_optimizer(self) -> torch.optim.Optimizer:
+        settings = self.settings
+        if settings.optimizer == "sgd":
+            return torch.optim.SGD(self.network.parameters(), settings.learning_rate, momentum=0.9, weight_decay=5e-4)
+        return torch.optim.AdamW(self.network.parameters(), settings.learning_rate, weight_decay=1e-4)
+
+    @torch.no_grad()
+    def _look_at_target(self) -> None:
+        """Renew what the averaged network says about the target: pseudo-labels, their trust, and the tissue style."""
+        if self.settings.lambda_self == 0 and self.settings.tissue_share == 0:
+            return
+        probabilities = predict_probabilities(self.averaged.module, self.target[:, 0].numpy())
+        cleaned = torch.from_numpy(clean_up(probabilities)).transpose(0, 1)
+        original = torch.from_numpy(probabilities).transpose(0, 1)
+        best, label = cleaned.max(dim=1)
+        self.pseudo_labels = label
+        # Pixels that clean-up changed are nobody's example.
+        agreed = label == original.argmax(dim=1)
+        self.trust = ((best >= self.settings.confidence) & agreed).float()
+        if self.settings.tissue_share > 0:
+            self.tissue = TissueStyle(self.target[:, 0], cleaned * self.trust[:, None], self.settings.confidence)
+
+    def _take_step(self, step: int) -> Dict[str, float]:
+        settings, device = self.settings, self.device
+        progress = step / settings.steps
+        self._set_learning_rate(progress)
+        images, labels = self._draw_source()
+        target, augmented, copy_labels, copy_trust = self._draw_target()
+        adversarial = self.method.uses_style and progress >= settings.warmup_share and settings.epsilon_step > 0
+        if not adversarial:
+            self.epsilon = torch.randn(self.epsilon.shape, generator=self.generator)
+        epsilon = self.epsilon.to(device).requires_grad_(adversarial)
+        source = (
+            randomise_contrast(images, labels, SOURCE_CONTRAST, self.generator) if settings.randomise_source else images
+        )
+        labels_here = labels.to(device)
+
+        with compute_in_mixed_precision(device):
+            kinds = [source.to(device), target.to(device), augmented.to(device)]
+            if self.method.uses_style:
+                kinds.insert(1, self._stylise(images, labels, epsilon))
+            outputs = self._look(kinds)
+        source_output, *stylised_output, target_output, augmented_output = outputs
+        losses = {"source": compute_segmentation_loss(source_output.logits.float(), labels_here)}
+        if stylised_output:
+            losses["stylised"] = compute_segmentation_loss(stylised_output[0].logits.float(), labels_here)
+        views = Views(
+            labels_here,
+            source_output,
+            stylised_output[0] if stylised_output else source_output,
+            target_output,
+            augmented_output,
+            progress,
+        )
+        losses.update(self.method.compute_terms(views))
+        if settings.lambda_self > 0:
+            own = compute_segmentation_loss(
+                augmented_output.logits.float(), copy_labels.to(device), copy_trust.to(device)
+            )
+            losses["self"] = settings.lambda_self * own
+        total = torch.stack(list(losses.values())).sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self.optimizer.step()
+        self.averaged.update_parameters(self.network)
+        if adversarial:
+            self._move_epsilon(epsilon)
+        values = torch.stack([total.detach(), *(value.detach() for value in losses.values())]).tolist()
+        return dict(zip(["total", *losses], values))
+
+    def _set_learning_rate(self, progress: float) -> None:
+        """Polynomial decay (section 3.1), after a short rise for AdamW, whose first steps know no scale."""
+        rise = min(1.0, (progress + 0.02) / 0.1) if self.settings.optimizer == "adamw" else 1.0
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * rise * (1 - progress) ** 0.9
+
+    def _draw_source(self) -> List[Tensor]:
+        """Exemplars (B, 1, H, W) in random geometry, with labels (B, H, W)."""
+        chosen = torch.randint(len(self.bundle.images), (self.settings.source_batch,), generator=self.generator)
+        images, labels = self.bundle.images[chosen], self.bundle.labels[chosen]
+        grid = sample_grid(len(images), images.shape[2:], self.bundle.crop, SOURCE_GEOMETRY, self.generator)
+        return list(warp(images, labels, grid))
+
+    def _draw_target(self) -> List[Optional[Tensor]]:
+        """Target slices (B, 1, H, W), their augmented copies, and the copies' pseudo-labels and trust (B, H, W)."""
+        chosen = torch.randint(len(self.target), (self.settings.target_batch,), generator=self.generator)
+        target = self.target[chosen]
+        grid = sample_grid(len(target), target.shape[2:], target.shape[-1], TARGET_GEOMETRY, self.generator)
+        moved, _ = warp(target, None, grid)
+        augmented = _drop_blocks(randomise_contrast(moved, None, COPY_CONTRAST, self.generator), self.generator)
+        if self.pseudo_labels is None:
+            return [target, augmented, None, None]
+        _, labels = warp(target, self.pseudo_labels[chosen], grid)
+        _, trust = warp(target, self.trust[chosen].long(), grid)
+        return [target, augmented, labels, trust.float()]
+
+    def _stylise(self, images: Tensor, labels: Tensor, epsilon: Tensor) -> Tensor:
+        """Source images in the target's style: by RAIN, the last ``tissue_share`` of them by tissue style."""
+        count = len(images)
+        by_tissue = int(round(self.settings.tissue_share * count)) if self.tissue is not None else 0
+        by_rain = count - by_tissue
+        parts = []
+        if by_rain:
+            here = images[:by_rain].to(self.device)
+            chosen = torch.randint(len(self.target), (by_rain,), generator=self.generator)
+            with torch.no_grad():
+                content = self.rain.encoder(here)[-1]
+                code = self.rain.encode_style(self.target[chosen].to(self.device))
+            parts.append(self.rain.stylise(content.float(), code, epsilon[:by_rain]).float())
+        if by_tissue:
+            styled = self.tissue.apply(images[by_rain:], labels[by_rain:], self.generator)
+            parts.append(randomise_contrast(styled, None, COPY_CONTRAST, self.generator).to(self.device))
+        return torch.cat(parts)
+
+    def _look(self, kinds: List[Tensor]) -> List[ViewOutput]:
+        """All kinds of image through the network in one go."""
+        images = torch.cat(kinds).contiguous(memory_format=torch.channels_last)
+        encoded = self.network.encode(images)
+        features = self.network.decode(encoded)
+        logits = self.network.classifier(features)
+        sizes = [len(kind) for kind in kinds]
+        return [ViewOutput(*parts) for parts in zip(*(whole.split(sizes) for whole in (encoded[-1], features, logits)))]
+
+    @torch.no_grad()
+    def _move_epsilon(self, epsilon: Tensor) -> None:
+        """One step of eps up the gradient of the loss: the next stylised images are harder (section 2.1)."""
+        gradient = epsilon.grad.float().cpu()
+        length = gradient.norm(dim=1, keepdim=True)
+        moved = self.epsilon + self.settings.epsilon_step * gradient / length.clamp_min(1e-12)
+        # Beyond this radius lies no style that RAIN has seen.
+        most = 1.5 * self.epsilon.shape[1] ** 0.5
+        self.epsilon = moved * (most / moved.norm(dim=1, keepdim=True).clamp_min(most))
+
+
+def _drop_blocks(images: Tensor, generator: torch.Generator) -> Tensor:
+    coarse = torch.rand((len(images), 1, images.shape[2] // 8, images.shape[3] // 8), generator=generator)
+    return images * F.interpolate((coarse >= DROPOUT_SHARE).float(), size=images.shape[2:], mode="nearest")
+
+
+def adapt(
+    bundle: Bundle,
+    target: np.ndarray,
+    method: str = "confuda",
+    settings: Optional[AdaptationSettings] = None,
+    device: Optional[torch.device] = None,
+    seed: int = 0,
+    report: Optional[StepReport] = None,
+) -> AdaptationResult:
+    """Adapt the bundle's network to ``target`` slices (T, H, W) in [0, 1]; see :class:`Adaptation`."""
+    settings = settings or AdaptationSettings()
+    return Adaptation(bundle, target, method, settings, device or torch.device("cpu"), seed).run(report)

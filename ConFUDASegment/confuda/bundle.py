@@ -1,0 +1,235 @@
+"""A bundle: network weights, style transfer, source exemplars and what is known about them, in one folder.
+
+``bundle.json`` describes it (format, classes, spacing, network settings, SHA-256 of each file, training data, licence,
+scores); ``segmenter.safetensors``, ``rain.safetensors`` and ``source.safetensors`` hold the tensors. Nothing else is read
+and nothing is ever unpickled.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, Optional
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from confuda.errors import BundleError, InputError
+from confuda.labels import CLASS_NAMES
+from confuda.losses.centroids import SourceBank
+from confuda.networks.drunet import DOWNSAMPLING, DRUNet
+from confuda.networks.rain import RAIN
+
+FORMAT = "confuda-bundle"
+FORMAT_VERSION = 1
+DESCRIPTION_NAME = "bundle.json"
+FILE_NAMES = ("segmenter.safetensors", "rain.safetensors", "source.safetensors")
+LARGEST_DESCRIPTION_BYTES = 1_000_000
+LARGEST_FILE_BYTES = 200_000_000
+SHIPPED_BUNDLE = Path(__file__).resolve().parent.parent / "Resources" / "Models" / "confuda-acdc"
+
+
+@dataclass
+class Bundle:
+    """A loaded bundle; weights in float32 on the CPU.
+
+    Attributes:
+        description: the content of ``bundle.json``.
+        segmenter: the segmentation network in evaluation mode; rain: the style transfer, frozen.
+        images: exemplar slices (N, 1, H, W) float32 in [0, 1]; labels: (N, H, W) int64.
+        bank: source centroids and their norms.
+    """
+
+    description: Dict[str, Any]
+    segmenter: DRUNet
+    rain: RAIN
+    images: Tensor
+    labels: Tensor
+    bank: SourceBank
+
+    @property
+    def spacing_mm(self) -> float:
+        return float(self.description["spacing_mm"])
+
+    @property
+    def crop(self) -> int:
+        return int(self.description["crop"])
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def read_description(folder: Path) -> Dict[str, Any]:
+    """The checked content of ``bundle.json``.
+
+    Raises:
+        BundleError: if it is missing, unreadable, foreign, or of a newer format.
+    """
+    path = folder / DESCRIPTION_NAME
+    if not path.is_file():
+        raise BundleError(f"No bundle in {folder}: {DESCRIPTION_NAME} is missing.")
+    if path.stat().st_size > LARGEST_DESCRIPTION_BYTES:
+        raise BundleError(f"{path} is too large to be a bundle's description.")
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} cannot be read as JSON: restore the bundle.") from error
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        raise BundleError(f"{path} does not describe a ConFUDA bundle.")
+    version = description.get("format_version")
+    if not isinstance(version, int) or version < 1:
+        raise BundleError(f"{path} states no usable format version.")
+    if version > FORMAT_VERSION:
+        raise BundleError(
+            f"The bundle {folder.name} has format {version}, newer than {FORMAT_VERSION}: update ConFUDA."
+        )
+    files = description.get("files")
+    if not isinstance(files, dict) or set(files) != set(FILE_NAMES):
+        raise BundleError(f"{path} must list exactly the files {', '.join(FILE_NAMES)}.")
+    if description.get("classes") != list(CLASS_NAMES):
+        raise BundleError(f"The bundle {folder.name} is not for the classes {', '.join(CLASS_NAMES)}.")
+    _check_numbers(description, path)
+    return description
+
+
+def _check_numbers(description: Dict[str, Any], path: Path) -> None:
+    spacing, crop = description.get("spacing_mm"), description.get("crop")
+    if not isinstance(spacing, (int, float)) or not 0.3 <= spacing <= 5.0:
+        raise BundleError(f"{path}: spacing_mm must lie between 0.3 and 5.")
+    if not isinstance(crop, int) or not 32 <= crop <= 1024 or crop % DOWNSAMPLING:
+        raise BundleError(f"{path}: crop must be a multiple of {DOWNSAMPLING} between 32 and 1024.")
+    segmenter, rain = description.get("segmenter"), description.get("rain")
+    if not isinstance(segmenter, dict) or not isinstance(rain, dict):
+        raise BundleError(f"{path}: the settings of the networks are missing.")
+    sizes = [segmenter.get("width"), rain.get("latent"), *(rain.get("widths") or [None])]
+    if not all(isinstance(size, int) and 1 <= size <= 1024 for size in sizes):
+        raise BundleError(f"{path}: the sizes of the networks are out of range.")
+
+
+def verify_bundle(folder: Path) -> Dict[str, Any]:
+    """Check description, sizes and hashes; returns the description.
+
+    Raises:
+        BundleError: naming what is wrong.
+    """
+    description = read_description(folder)
+    for name in FILE_NAMES:
+        path = folder / name
+        if not path.is_file():
+            raise BundleError(f"The bundle {folder.name} lacks {name}: restore it.")
+        if path.stat().st_size > LARGEST_FILE_BYTES:
+            raise BundleError(f"{name} of the bundle {folder.name} is larger than {LARGEST_FILE_BYTES} bytes.")
+        if hash_file(path) != description["files"][name]:
+            raise BundleError(f"{name} of the bundle {folder.name} is damaged (its SHA-256 differs): restore it.")
+    return description
+
+
+def _read_tensors(path: Path) -> Dict[str, Tensor]:
+    try:
+        with safe_open(str(path), framework="pt") as stored:
+            return {name: stored.get_tensor(name) for name in stored.keys()}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise BundleError(f"{path.name} of the bundle {path.parent.name} cannot be read: restore it.") from error
+
+
+def _fill(build: Callable[[], nn.Module], tensors: Dict[str, Tensor], name: str) -> nn.Module:
+    try:
+        module = build()
+        module.load_state_dict({key: value.float() for key, value in tensors.items()}, strict=True)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise BundleError(f"{name} does not fit the network that {DESCRIPTION_NAME} describes.") from error
+    if not all(torch.isfinite(value).all() for value in module.state_dict().values()):
+        raise BundleError(f"{name} holds values that are not finite: restore the bundle.")
+    return module.eval().requires_grad_(False)
+
+
+def load_bundle(folder: Optional[Path] = None) -> Bundle:
+    """Load and check a bundle; the shipped one by default.
+
+    Raises:
+        BundleError: naming what is wrong: missing, damaged, foreign, newer, or of the wrong shape.
+    """
+    folder = Path(folder) if folder is not None else SHIPPED_BUNDLE
+    description = verify_bundle(folder)
+    segmenter_settings, rain_settings = dict(description["segmenter"]), dict(description["rain"])
+    segmenter_tensors, rain_tensors, source = (_read_tensors(folder / name) for name in FILE_NAMES)
+    segmenter = _fill(lambda: DRUNet(**segmenter_settings), segmenter_tensors, FILE_NAMES[0])
+    rain = _fill(lambda: RAIN(**rain_settings), rain_tensors, FILE_NAMES[1])
+    bank = SourceBank(len(CLASS_NAMES), segmenter_settings["width"])
+    try:
+        images, labels = source["images"], source["labels"]
+        bank.load_state_dict({"vectors": source["centroids"], "mass": source["mass"]})
+    except (KeyError, RuntimeError) as error:
+        raise BundleError(f"{FILE_NAMES[2]} does not fit the network that {DESCRIPTION_NAME} describes.") from error
+    usable = (
+        images.dtype == labels.dtype == torch.uint8
+        and images.dim() == 3
+        and images.shape == labels.shape
+        and min(images.shape) > 0
+        and min(images.shape[1:]) >= description["crop"]
+        and int(labels.max()) < len(CLASS_NAMES)
+    )
+    if not usable:
+        raise BundleError(f"{FILE_NAMES[2]} holds no usable exemplar slices: restore the bundle.")
+    return Bundle(description, segmenter, rain, images[:, None].float() / 255, labels.long(), bank)
+
+
+def save_bundle(bundle: Bundle, folder: Path) -> None:
+    """Write ``bundle`` as a folder, complete or not at all; weights in float16.
+
+    Raises:
+        InputError: if ``folder`` exists and is no bundle, or cannot be written.
+    """
+    folder = Path(folder).absolute()
+    if folder.exists() and not (folder / DESCRIPTION_NAME).is_file():
+        raise InputError(f"{folder} exists and is no bundle: choose another folder.")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise InputError(f"The bundle cannot be written to {folder}: {error.strerror}.") from error
+    try:
+        _write_files(bundle, beside)
+        beside.chmod(0o755)
+        if folder.exists():
+            former = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+            os.replace(folder, former / folder.name)
+            os.replace(beside, folder)
+            shutil.rmtree(former)
+        else:
+            os.replace(beside, folder)
+    except OSError as error:
+        raise InputError(f"The bundle cannot be written to {folder}: {error.strerror}.") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _write_files(bundle: Bundle, folder: Path) -> None:
+    contents = (
+        {name: value.half() for name, value in bundle.segmenter.state_dict().items()},
+        {name: value.half() for name, value in bundle.rain.state_dict().items()},
+        {
+            "images": torch.round(bundle.images[:, 0] * 255).to(torch.uint8),
+            "labels": bundle.labels.to(torch.uint8),
+            "centroids": bundle.bank.vectors.float(),
+            "mass": bundle.bank.mass.float(),
+        },
+    )
+    hashes = {}
+    for name, tensors in zip(FILE_NAMES, contents):
+        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, str(folder / name))
+        hashes[name] = hash_file(folder / name)
+    description = {**bundle.description, "format": FORMAT, "format_version": FORMAT_VERSION, "files": hashes}
+    text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
+    (folder / DESCRIPTION_NAME).write_text(text, encoding="utf-8")

@@ -1,0 +1,325 @@
+"""The command line, ``confuda ...``: options to calls, errors to one line and an exit code. Torch loads only when needed."""
+
+import argparse
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, NoReturn, Optional, Sequence, Tuple
+
+from confuda import __version__
+from confuda.errors import Cancelled, ConfudaError, UsageError
+from confuda.settings import DEFAULT_PRESET, METHODS, MODES, PRESETS
+
+NOT_A_DEVICE = "A research tool, not a medical device: not for diagnosis or treatment."
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with one-line errors."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(UsageError.exit_code, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def _read_pair(text: str) -> Tuple[float, float]:
+    parts = text.split(",")
+    try:
+        i, j = (float(part) for part in parts)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no pair I,J") from None
+    return i, j
+
+
+def _read_slice(text: str) -> Optional[int]:
+    if text == "auto":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no slice number, nor 'auto'") from None
+
+
+def _read_setting(text: str) -> Tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"'{text}' is not NAME=VALUE")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; each sets ``run``, the function that does it."""
+    parser = _Parser(prog="confuda", description=f"Adapt to and segment short-axis cardiac MR. {NOT_A_DEVICE}")
+    parser.add_argument("--version", action="version", version=f"confuda {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+    _add_adapt(commands)
+    _add_segment(commands)
+    _add_train(commands)
+    _add_bundle(commands)
+    _add_evaluate(commands)
+    return parser
+
+
+def _add_adapt(commands: Any) -> None:
+    adapt = commands.add_parser("adapt", help="adapt the network to one volume and segment it")
+    adapt.add_argument("volume", type=Path, help="NIfTI, NRRD, MetaImage, or a folder of DICOM files")
+    adapt.add_argument("-o", "--output", type=Path, required=True, help=".seg.nrrd, or .nii.gz/.nrrd labelmap")
+    adapt.add_argument("--mode", choices=MODES, default="few-shot")
+    adapt.add_argument("--slice", type=_read_slice, metavar="K|auto", help="the slice of the one-shot mode, from 0")
+    adapt.add_argument("--method", choices=METHODS, default="confuda")
+    adapt.add_argument("--preset", choices=tuple(PRESETS), default=DEFAULT_PRESET)
+    adapt.add_argument("--bundle", type=Path, help="a bundle's folder (the shipped one by default)")
+    adapt.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    adapt.add_argument("--seed", type=int, default=0)
+    adapt.add_argument("--center", type=_read_pair, metavar="I,J", help="in-plane voxel indices of the heart's middle")
+    adapt.add_argument("--set", type=_read_setting, action="append", default=[], metavar="NAME=VALUE", dest="settings",
+                       help="override one setting of the preset, e.g. --set steps=30")  # fmt: skip
+    adapt.add_argument("--save-bundle", type=Path, metavar="DIR", help="keep the adapted network as a bundle")
+    adapt.add_argument("--json", action="store_true", help="the summary as one JSON object on stdout")
+    adapt.set_defaults(run=_run_adapt)
+
+
+def _add_segment(commands: Any) -> None:
+    segment = commands.add_parser("segment", help="predict only, with a shipped or an adapted bundle")
+    segment.add_argument("volumes", type=Path, nargs="+", metavar="VOLUME")
+    segment.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the .seg.nrrd files"
+    )
+    segment.add_argument("--bundle", type=Path, required=True)
+    segment.add_argument("--device", default="auto")
+    segment.add_argument("--json", action="store_true", help="the summaries as one JSON list on stdout")
+    segment.set_defaults(run=_run_segment)
+
+
+def _add_train(commands: Any) -> None:
+    train = commands.add_parser("train", help="pretrain RAIN or the segmenter on labelled source data")
+    train.add_argument("what", choices=("rain", "segmenter"))
+    train.add_argument("--dataset", choices=("acdc",), default="acdc", help="layout of the data")
+    train.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder that holds patient001, ...")
+    train.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder of checkpoint and log")
+    train.add_argument("--resume", action="store_true", help="go on from the checkpoint in DIR")
+    train.add_argument("--set", type=_read_setting, action="append", default=[], metavar="NAME=VALUE", dest="settings")
+    train.add_argument("--threads", type=int, help="CPU threads (torch's choice by default)")
+    train.set_defaults(run=_run_train)
+
+
+def _add_bundle(commands: Any) -> None:
+    bundle = commands.add_parser("bundle", help="build, show or verify a bundle")
+    actions = bundle.add_subparsers(dest="action", required=True, parser_class=_Parser)
+    build = actions.add_parser("build", help="make a bundle of two finished trainings")
+    build.add_argument(
+        "--segmenter", type=Path, required=True, metavar="DIR", help="folder of 'confuda train segmenter'"
+    )
+    build.add_argument("--rain", type=Path, required=True, metavar="DIR", help="folder of 'confuda train rain'")
+    build.add_argument("--dataset", choices=("acdc",), default="acdc")
+    build.add_argument("--data", type=Path, required=True, metavar="DIR", help="the source data, for the exemplars")
+    build.add_argument("--name", default="confuda-acdc")
+    build.add_argument("--scores", type=Path, help="JSON of measured scores to keep in the description")
+    build.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    build.set_defaults(run=_run_bundle_build)
+    for action, help_text in (("show", "print the description"), ("verify", "check files and hashes")):
+        parser = actions.add_parser(action, help=help_text)
+        parser.add_argument("folder", type=Path, nargs="?", help="the shipped bundle by default")
+        parser.set_defaults(run=_run_bundle_show if action == "show" else _run_bundle_verify)
+
+
+def _add_evaluate(commands: Any) -> None:
+    evaluate = commands.add_parser("evaluate", help="score a segmentation against a reference")
+    evaluate.add_argument("reference", type=Path)
+    evaluate.add_argument("prediction", type=Path)
+    evaluate.add_argument("--dataset", help="whose label values the reference has (guessed by default)")
+    evaluate.add_argument("--json", action="store_true")
+    evaluate.set_defaults(run=_run_evaluate)
+
+
+def _make_observer() -> Any:
+    from confuda.pipeline import Observer
+
+    class ProgressLine(Observer):
+        """One line on stderr that renews itself on a terminal; one line a stage elsewhere."""
+
+        def __init__(self) -> None:
+            self.live = sys.stderr.isatty()
+            self.stage = ""
+
+        def progress(
+            self, stage: str, step: int, total: int, eta_s: Optional[float], losses: Optional[Dict[str, float]] = None
+        ) -> None:
+            text = f"{stage} {step}/{total}" if total > 1 else stage
+            if eta_s is not None:
+                text += f", {eta_s:.0f} s left"
+            if losses:
+                text += f", loss {losses['total']:.3f}"
+            if self.live:
+                sys.stderr.write(f"\r\x1b[K{text}")
+            elif stage != self.stage:
+                sys.stderr.write(text + "\n")
+            self.stage = stage
+            sys.stderr.flush()
+
+        def warning(self, message: str) -> None:
+            self.finish()
+            print(f"warning: {message}", file=sys.stderr)
+
+        def finish(self) -> None:
+            if self.live and self.stage:
+                sys.stderr.write("\n")
+                self.stage = ""
+
+    return ProgressLine()
+
+
+def _run_adapt(arguments: argparse.Namespace) -> int:
+    from confuda.pipeline import Job, run_job
+
+    job = Job(
+        volume=arguments.volume,
+        output=arguments.output,
+        mode=arguments.mode,
+        slice=arguments.slice,
+        method=arguments.method,
+        preset=arguments.preset,
+        bundle=arguments.bundle,
+        device=arguments.device,
+        seed=arguments.seed,
+        center=arguments.center,
+        settings=dict(arguments.settings),
+        save_bundle=arguments.save_bundle,
+    )
+    observer = _make_observer()
+    try:
+        summary = run_job(job, observer)
+    finally:
+        observer.finish()
+    if arguments.json:
+        print(json.dumps(summary))
+    else:
+        volumes = ", ".join(f"{name} {value:.1f} mL" for name, value in summary["volumes_ml"].items())
+        print(f"{summary['output']}: {volumes} ({summary['seconds']['total']:.0f} s)")
+    return 0
+
+
+def _strip_ending(volume: Path) -> str:
+    """The name of a volume without .nii.gz, .nrrd and the like; a DICOM folder keeps its whole name."""
+    name = volume.resolve().name
+    for ending in (".nii.gz", ".seg.nrrd", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd"):
+        if name.lower().endswith(ending):
+            return name[: -len(ending)]
+    return name
+
+
+def _run_segment(arguments: argparse.Namespace) -> int:
+    from confuda.errors import InputError
+    from confuda.pipeline import Job, run_job
+
+    try:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The folder {arguments.output} cannot be made: {error.strerror}.") from error
+    outputs = [arguments.output / f"{_strip_ending(volume)}.seg.nrrd" for volume in arguments.volumes]
+    if len(set(outputs)) < len(outputs):
+        raise UsageError("Two of the volumes have the same name: segment them into folders of their own.")
+    summaries, worst = [], 0
+    for volume, output in zip(arguments.volumes, outputs):
+        job = Job(volume, output, method="none", bundle=arguments.bundle, device=arguments.device)
+        observer = _make_observer()
+        try:
+            summaries.append(run_job(job, observer))
+        except InputError as error:
+            # The other volumes are worth having all the same.
+            print(f"confuda: {error}", file=sys.stderr)
+            worst = error.exit_code
+        finally:
+            observer.finish()
+    if arguments.json:
+        print(json.dumps(summaries))
+    else:
+        for summary in summaries:
+            print(summary["output"])
+    return worst
+
+
+def _run_train(arguments: argparse.Namespace) -> int:
+    from confuda.training.command import run_training
+
+    run_training(
+        arguments.what,
+        arguments.dataset,
+        arguments.data,
+        arguments.output,
+        dict(arguments.settings),
+        arguments.resume,
+        arguments.threads,
+        lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    return 0
+
+
+def _run_bundle_build(arguments: argparse.Namespace) -> int:
+    from confuda.training.command import build_bundle
+
+    scores = json.loads(arguments.scores.read_text(encoding="utf-8")) if arguments.scores else {}
+    build_bundle(
+        arguments.segmenter, arguments.rain, arguments.dataset, arguments.data, arguments.name, scores, arguments.output
+    )
+    print(arguments.output)
+    return 0
+
+
+def _run_bundle_show(arguments: argparse.Namespace) -> int:
+    from confuda.bundle import SHIPPED_BUNDLE, read_description
+
+    print(json.dumps(read_description(arguments.folder or SHIPPED_BUNDLE), indent=2, ensure_ascii=False))
+    return 0
+
+
+def _run_bundle_verify(arguments: argparse.Namespace) -> int:
+    from confuda.bundle import SHIPPED_BUNDLE, load_bundle
+
+    folder = arguments.folder or SHIPPED_BUNDLE
+    load_bundle(folder)
+    print(f"{folder}: complete and undamaged")
+    return 0
+
+
+def _run_evaluate(arguments: argparse.Namespace) -> int:
+    from confuda.data.segmentation_file import read_segmentation
+    from confuda.evaluation.metrics import evaluate
+
+    reference = read_segmentation(arguments.reference, arguments.dataset)
+    scores = evaluate(reference, read_segmentation(arguments.prediction))
+    if arguments.json:
+        print(json.dumps(scores))
+        return 0
+    print(f"{'':8}{'Dice':>8}{'HD95 mm':>10}{'ASD mm':>9}{'ref mL':>9}{'pred mL':>9}")
+    for name, row in scores.items():
+        cells = f"{row['dice']:8.3f}{row['hd95_mm']:10.1f}{row['asd_mm']:9.2f}"
+        if "reference_ml" in row:
+            cells += f"{row['reference_ml']:9.1f}{row['prediction_ml']:9.1f}"
+        print(f"{name:8}{cells}")
+    return 0
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Run one command; returns the exit code of DESIGN.md. Errors a user can meet become one line on stderr."""
+    parsed = build_parser().parse_args(arguments)
+
+    def interrupt(number: int, frame: Any) -> NoReturn:
+        raise Cancelled("Cancelled.")
+
+    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return parsed.run(parsed)
+    except ConfudaError as error:
+        message: List[str] = str(error).split("\n")
+        print(f"confuda: {message[0]}", file=sys.stderr)
+        return error.exit_code
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""Finding the heart: the image centre is not always it."""
+
+from typing import Callable, Optional, Tuple
+
+import numpy as np
+
+from confuda.data.stack import ShortAxisStack
+from confuda.networks.drunet import DRUNet
+from confuda.predict import NO_FLIP, predict_probabilities
+
+MIDDLE_SHARE = 0.5
+MOST_SLICES = 5
+"""A coarse look takes at most this many slices from the middle of the stack, where the heart is largest."""
+
+
+def find_heart(
+    network: DRUNet,
+    stack: ShortAxisStack,
+    size: int,
+    check_cancelled: Optional[Callable[[], None]] = None,
+) -> Optional[Tuple[float, float]]:
+    """The heart's middle as (row, column) of ``stack.slices``, or None where nothing looks like a heart.
+
+    The network looks through windows of ``size`` pixels that overlap by half, on slices from the middle of the stack;
+    the heart is where left ventricle and myocardium (the pair that nothing else resembles) are seen together in most of
+    them. A second look through a window on that place centres it.
+    """
+    count = len(stack)
+    middle = max(1, min(MOST_SLICES, int(round(count * MIDDLE_SHARE))))
+    chosen = np.unique(np.linspace((count - 1) * 0.25, (count - 1) * 0.75, middle).round().astype(int))
+    rows, columns = (_place_windows(extent, size) for extent in stack.grid.size)
+    votes = np.zeros(stack.grid.size, dtype=np.float32)
+    looks = np.zeros(stack.grid.size, dtype=np.float32)
+    for row in rows:
+        for column in columns:
+            _, heart = _look(network, stack, chosen, (row, column), size, check_cancelled)
+            top, left = int(row) - size // 2, int(column) - size // 2
+            inside = np.s_[max(0, top) : top + size, max(0, left) : left + size]
+            part = votes[inside]
+            votes[inside] += heart[max(0, -top) :, max(0, -left) :][: part.shape[0], : part.shape[1]]
+            looks[inside] += 1
+    votes /= np.maximum(looks, 1)
+    smoothed = _smooth(votes, radius=max(1, int(round(25.0 / stack.grid.spacing_mm[0]))))
+    if smoothed.max() <= 0:
+        return None
+    center = np.unravel_index(int(smoothed.argmax()), smoothed.shape)
+    for _ in range(2):
+        found, heart = _look(network, stack, chosen, center, size, check_cancelled)
+        if not found:
+            return None
+        mass = heart.sum()
+        offset = [float((heart.sum(axis=1 - axis) * np.arange(size)).sum() / mass) - size // 2 for axis in (0, 1)]
+        center = (int(round(center[0])) + offset[0], int(round(center[1])) + offset[1])
+    return float(center[0]), float(center[1])
+
+
+def _place_windows(extent: int, size: int) -> np.ndarray:
+    """Centres of windows that cover ``extent`` with half of each overlapping the next."""
+    if extent <= size:
+        return np.array([extent // 2])
+    number = int(np.ceil((extent - size) / (size / 2))) + 1
+    return np.linspace(size // 2, extent - size // 2, number).round().astype(int)
+
+
+def _look(
+    network: DRUNet,
+    stack: ShortAxisStack,
+    chosen: np.ndarray,
+    center: Tuple[float, float],
+    size: int,
+    check_cancelled: Optional[Callable[[], None]],
+) -> Tuple[bool, np.ndarray]:
+    """Whether a heart is seen in the window at ``center``, and the map (size, size) of MYO and LV seen together."""
+    crop = stack.crop(center, size)
+    probabilities = predict_probabilities(network, crop.slices[chosen], NO_FLIP, check_cancelled)
+    confident = np.where(probabilities > 0.5, probabilities, 0.0)
+    seen = confident.sum(axis=(2, 3))
+    # A ring needs both its wall and its blood: what has only one of them is something else.
+    pair = np.sqrt(seen[1] * seen[2])
+    weight = np.where(pair > 0, pair / np.maximum(seen[1] + seen[2], 1e-6), 0.0)
+    heart = ((confident[1] + confident[2]) * weight[:, None, None]).mean(axis=0)
+    return bool(heart.sum() > 0), heart
+
+
+def _smooth(field: np.ndarray, radius: int) -> np.ndarray:
+    """Box sum over (2 radius + 1) squared pixels."""
+    total = np.pad(field, radius + 1).cumsum(axis=0).cumsum(axis=1)
+    width = 2 * radius + 1
+    box = total[width:, width:] - total[:-width, width:] - total[width:, :-width] + total[:-width, :-width]
+    return box[: field.shape[0], : field.shape[1]]

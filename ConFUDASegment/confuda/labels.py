@@ -1,0 +1,84 @@
+"""The classes: their values, names, colours and codes, and how the public data sets number them. The one place."""
+
+from typing import Dict, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from confuda.errors import InputError, UsageError
+
+
+class Structure(NamedTuple):
+    """A segmented structure as files, tables and 3D Slicer show it.
+
+    name: short name in tables and segment ID; label: value in label maps; display_name: segment name in Slicer;
+    color: RGB 0-255, Slicer's own for the code; code: SNOMED CT concept; terminology: Slicer's list that has the code.
+    """
+
+    name: str
+    label: int
+    display_name: str
+    color: Tuple[int, int, int]
+    code: str
+    terminology: str
+
+    @property
+    def terminology_entry(self) -> str:
+        """Value of Slicer's ``TerminologyEntry`` tag: list~category~type~modifier~region list~region~modifier."""
+        return f"{self.terminology}~SCT^{CATEGORY_CODE}^{CATEGORY_NAME}~SCT^{self.code}^{self.display_name}~^^~~^^~^^"
+
+
+SLICER_TERMINOLOGY = "Segmentation category and type - 3D Slicer General Anatomy list"
+OWN_TERMINOLOGY = "Segmentation category and type - ConFUDA"
+"""Travels with the extension (Resources/ConFUDA.term.json), since Slicer's own list has no myocardium."""
+CATEGORY_CODE = "123037004"
+CATEGORY_NAME = "Anatomical Structure"
+
+BACKGROUND = 0
+MYO = Structure("MYO", 1, "Myocardium", (206, 110, 84), "74281007", OWN_TERMINOLOGY)
+LV = Structure("LV", 2, "Left ventricle", (152, 55, 13), "87878005", SLICER_TERMINOLOGY)
+RV = Structure("RV", 3, "Right ventricle", (181, 85, 57), "53085002", SLICER_TERMINOLOGY)
+
+STRUCTURES: Tuple[Structure, ...] = (MYO, LV, RV)
+CLASS_NAMES: Tuple[str, ...] = ("background",) + tuple(structure.name for structure in STRUCTURES)
+"""Names by label value; their number is the number of classes of the network."""
+
+OWN_DATASET = "confuda"
+DATASET_VALUES: Dict[str, Dict[str, int]] = {
+    OWN_DATASET: {structure.name: structure.label for structure in STRUCTURES},
+    "acdc": {"RV": 1, "MYO": 2, "LV": 3},
+    "ms-cmrseg": {"MYO": 200, "LV": 500, "RV": 600},
+    "mnms": {"LV": 1, "MYO": 2, "RV": 3},
+}
+"""Label value of each structure in the files of a data set; background is 0 in all of them."""
+
+
+def map_labels(array: np.ndarray, dataset: str) -> np.ndarray:
+    """Turn a data set's label values into ours (0 background, 1 MYO, 2 LV, 3 RV), structure by structure.
+
+    array: any shape and number type (files often keep labels as floats). Returns uint8 of the same shape.
+
+    Raises:
+        UsageError: for a data set that is not in ``DATASET_VALUES``.
+        InputError: for values that are none of the data set's, listing them.
+    """
+    if dataset not in DATASET_VALUES:
+        raise UsageError(f"Unknown data set '{dataset}': choose one of {', '.join(DATASET_VALUES)}.")
+    values = DATASET_VALUES[dataset]
+    unexpected = sorted(set(np.unique(array).tolist()) - {BACKGROUND, *values.values()})
+    if unexpected:
+        listed = ", ".join(f"{value:g}" for value in unexpected[:8]) + (", ..." if len(unexpected) > 8 else "")
+        known = ", ".join(f"{value} {name}" for name, value in values.items())
+        raise InputError(f"Unexpected label values {listed}: the labels of {dataset} are 0 background, {known}.")
+    mapped = np.zeros(array.shape, dtype=np.uint8)
+    for structure in STRUCTURES:
+        mapped[array == values[structure.name]] = structure.label
+    return mapped
+
+
+def find_structure(name: str) -> Optional[Structure]:
+    """The structure that a segment's name or ID means, whatever its case, or None."""
+    wanted = name.strip().casefold()
+    for structure in STRUCTURES:
+        if wanted in (structure.name.casefold(), structure.display_name.casefold()):
+            return structure
+    return None

@@ -1,0 +1,9 @@
+"""The methods by name, as ``--method`` takes them; ``none`` adapts nothing and so has no class."""
+
+from typing import Dict, Type
+
+from confuda.methods.base import Method
+from confuda.methods.confuda import ConFUDA
+from confuda.methods.fuda import FUDA
+
+METHOD_CLASSES: Dict[str, Type[Method]] = {method.name: method for method in (ConFUDA, FUDA)}

@@ -1,0 +1,121 @@
+"""What can be set about an adaptation, and the presets. No torch is needed to read this."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, Dict, Mapping
+
+from confuda.errors import UsageError
+
+MODES = ("one-shot", "few-shot")
+METHODS = ("confuda", "fuda", "none")
+DEFAULT_PRESET = "balanced"
+
+
+@dataclass(frozen=True)
+class AdaptationSettings:
+    """Settings of one adaptation; each name may be overridden by the user.
+
+    steps: optimiser steps; source_batch, target_batch: images of each kind a step (stylised sources come on top, as many
+    as sources; augmented targets, as many as targets). learning_rate with optimizer "adamw" or "sgd".
+    average_decay: of the running average of the weights that is kept in the end; 0 keeps the last weights.
+    warmup_share: share of the steps in which eps stays random and the contrastive terms ramp up.
+    epsilon_step: length of an eps step against the segmenter, in standard deviations of the style code.
+    lambda_contrast, lambda_norm, lambda_consistency: weights of MPCCL, CNR (equation (4)) and of FUDA's consistency.
+    temperature, partitions: tau and P. include_background, relative_norm, mean_over_classes, gradient_through_weights,
+    minimum_mass: see ``confuda.losses.contrastive``.
+    randomise_source: random contrast on the source images, as in pretraining. tissue_share: share of the stylised images
+    whose classes take their intensities from the target's confident pixels of that class instead of RAIN.
+    lambda_self: weight of the segmentation loss on augmented targets against confident labels of the averaged network;
+    confidence: probability from which a pixel counts as confident. refresh_every: steps between two looks at the target.
+    """
+
+    steps: int = 60
+    source_batch: int = 4
+    target_batch: int = 3
+    optimizer: str = "adamw"
+    learning_rate: float = 2e-4
+    average_decay: float = 0.95
+    warmup_share: float = 0.3
+    epsilon_step: float = 0.5
+    lambda_contrast: float = 0.05
+    lambda_norm: float = 0.05
+    lambda_consistency: float = 2e-3
+    temperature: float = 0.5
+    partitions: int = 4
+    include_background: bool = True
+    relative_norm: bool = True
+    mean_over_classes: bool = True
+    gradient_through_weights: bool = True
+    minimum_mass: float = 20.0
+    randomise_source: bool = True
+    tissue_share: float = 0.5
+    lambda_self: float = 0.5
+    confidence: float = 0.8
+    refresh_every: int = 15
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "source_batch", "target_batch", "partitions", "refresh_every"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 1.")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float) and not (math.isfinite(value) and value >= 0):
+                raise UsageError(f"{field.name} must be a finite number of at least 0.")
+        if self.temperature <= 0 or self.learning_rate <= 0:
+            raise UsageError("temperature and learning_rate must be greater than 0.")
+        if self.optimizer not in ("adamw", "sgd"):
+            raise UsageError("optimizer must be adamw or sgd.")
+        if self.average_decay >= 1 or max(self.warmup_share, self.tissue_share, self.confidence) > 1:
+            raise UsageError("Shares and decays must lie between 0 and 1.")
+
+
+PRESETS: Dict[str, AdaptationSettings] = {
+    "fast": AdaptationSettings(steps=20, average_decay=0.85, refresh_every=10),
+    "balanced": AdaptationSettings(),
+    "thorough": AdaptationSettings(steps=200, average_decay=0.98),
+    # As published, term by term: SGD at the rate of the second half, lambda 1 and 0.5, RAIN alone, nothing of our own.
+    "paper": AdaptationSettings(
+        steps=200,
+        source_batch=8,
+        target_batch=1,
+        optimizer="sgd",
+        learning_rate=2.5e-4,
+        average_decay=0.0,
+        lambda_contrast=1.0,
+        lambda_norm=0.5,
+        relative_norm=False,
+        mean_over_classes=False,
+        minimum_mass=1.0,
+        temperature=0.1,
+        randomise_source=False,
+        tissue_share=0.0,
+        lambda_self=0.0,
+    ),
+}
+
+
+def make_settings(preset: str, overrides: Mapping[str, Any]) -> AdaptationSettings:
+    """The settings of ``preset`` with ``overrides`` by name.
+
+    Raises:
+        UsageError: for an unknown preset, an unknown name or a value of the wrong kind.
+    """
+    if preset not in PRESETS:
+        raise UsageError(f"Unknown preset '{preset}': choose one of {', '.join(PRESETS)}.")
+    types = {field.name: type(getattr(PRESETS[preset], field.name)) for field in dataclasses.fields(AdaptationSettings)}
+    values: Dict[str, Any] = {}
+    for name, value in overrides.items():
+        if name not in types:
+            raise UsageError(f"Unknown setting '{name}': known are {', '.join(sorted(types))}.")
+        wanted = types[name]
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if wanted is float and number:
+            values[name] = float(value)
+        elif wanted is int and number and float(value).is_integer():
+            values[name] = int(value)
+        elif isinstance(value, wanted) and wanted in (bool, str):
+            values[name] = value
+        else:
+            raise UsageError(f"The setting '{name}' takes a value of type {wanted.__name__}.")
+    return dataclasses.replace(PRESETS[preset], **values)

@@ -1,0 +1,63 @@
+"""Checkpoints of a training run as one safetensors file: tensors, and a JSON record in the header. Never a pickle."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Dict, Tuple
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from confuda.errors import InputError
+
+
+def flatten_state(prefix: str, state: Dict[str, Any]) -> Dict[str, Tensor]:
+    """A module's ``state_dict`` with ``prefix.`` before each name."""
+    return {f"{prefix}.{name}": value.detach().contiguous() for name, value in state.items()}
+
+
+def pick_state(prefix: str, tensors: Dict[str, Tensor]) -> Dict[str, Tensor]:
+    """What :func:`flatten_state` put under ``prefix``."""
+    start = prefix + "."
+    return {name[len(start) :]: value for name, value in tensors.items() if name.startswith(start)}
+
+
+def flatten_optimizer(optimizer: torch.optim.Optimizer) -> Dict[str, Tensor]:
+    """The running averages of an optimizer, one tensor a name."""
+    tensors = {}
+    for number, state in optimizer.state_dict()["state"].items():
+        for name, value in state.items():
+            tensors[f"optimizer.{number}.{name}"] = torch.as_tensor(value).clone().contiguous()
+    return tensors
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Dict[str, Tensor]) -> None:
+    """Put back what :func:`flatten_optimizer` saved; the parameter groups stay as the caller made them."""
+    states: Dict[int, Dict[str, Tensor]] = {}
+    for key, value in pick_state("optimizer", tensors).items():
+        number, name = key.split(".", 1)
+        states.setdefault(int(number), {})[name] = value
+    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def save_checkpoint(path: Path, tensors: Dict[str, Tensor], record: Dict[str, Any]) -> None:
+    """Write beside, then rename: a reader never sees half a checkpoint."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".part")
+    save_file(tensors, str(beside), metadata={"record": json.dumps(record)})
+    os.replace(beside, path)
+
+
+def load_checkpoint(path: Path) -> Tuple[Dict[str, Tensor], Dict[str, Any]]:
+    """Tensors and record of :func:`save_checkpoint`.
+
+    Raises:
+        InputError: where there is no checkpoint.
+    """
+    if not path.exists():
+        raise InputError(f"No checkpoint to resume from: expected {path}.")
+    with safe_open(str(path), framework="pt") as stored:
+        record = json.loads(stored.metadata()["record"])
+        return {name: stored.get_tensor(name) for name in stored.keys()}, record

@@ -1,0 +1,138 @@
+"""What ``confuda train`` and ``confuda bundle build`` do: data, settings, training, and the bundle of both networks."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Callable, Dict, Optional, Type, TypeVar, Union
+
+import torch
+
+from confuda import __version__
+from confuda.bundle import Bundle, save_bundle
+from confuda.data.acdc import SliceSet, find_acdc_cases, load_slices, split_acdc_cases
+from confuda.errors import BundleError, UsageError
+from confuda.exemplars import choose_exemplars, compute_source_bank, crop_exemplars
+from confuda.labels import CLASS_NAMES
+from confuda.networks.drunet import DRUNet
+from confuda.networks.rain import RAIN
+from confuda.training import rain as rain_training
+from confuda.training import segmenter as segmenter_training
+from confuda.training.checkpoint import load_checkpoint, pick_state
+from confuda.training.rain import RainSettings, train_rain
+from confuda.training.segmenter import SegmenterSettings, train_segmenter
+
+EXEMPLARS = 64
+EXEMPLAR_MARGIN = 32
+"""Exemplars are this much larger than the crop, so that they can turn and move without black corners."""
+
+DATA_TERMS = {
+    "acdc": {
+        "data": "ACDC training set, end-diastole and end-systole, bSSFP; patients 10, 20, ..., 100 held out",
+        "licence": "CC BY-NC-SA 4.0",
+        "citation": (
+            "O. Bernard et al.: Deep Learning Techniques for Automatic MRI Cardiac Multi-Structures Segmentation and "
+            "Diagnosis: Is the Problem Solved? IEEE Transactions on Medical Imaging 37(11), 2018"
+        ),
+    }
+}
+
+Settings = TypeVar("Settings", RainSettings, SegmenterSettings)
+
+
+def make_training_settings(kind: Type[Settings], values: Dict[str, Any]) -> Settings:
+    """Settings of ``kind`` with ``values`` by name.
+
+    Raises:
+        UsageError: for an unknown name or a value of the wrong kind.
+    """
+    defaults = kind()
+    for name, value in values.items():
+        if not hasattr(defaults, name):
+            known = ", ".join(field.name for field in dataclasses.fields(kind))
+            raise UsageError(f"Unknown setting '{name}': known are {known}.")
+        wanted = type(getattr(defaults, name))
+        if wanted is tuple and isinstance(value, list):
+            values = {**values, name: tuple(value)}
+        elif not isinstance(value, wanted) and not (wanted is float and isinstance(value, int)):
+            raise UsageError(f"The setting '{name}' takes a value of type {wanted.__name__}.")
+    return dataclasses.replace(defaults, **values)
+
+
+def _load(data: Path, held_out: bool, settings: Union[RainSettings, SegmenterSettings]) -> SliceSet:
+    cases = split_acdc_cases(find_acdc_cases(data), held_out)
+    return load_slices(cases, settings.spacing_mm, settings.window)
+
+
+def run_training(
+    what: str,
+    dataset: str,
+    data: Path,
+    output: Path,
+    values: Dict[str, Any],
+    resume: bool,
+    threads: Optional[int],
+    report: Callable[[str], None],
+) -> None:
+    """Train ``what`` ("rain" or "segmenter") on ``data``; checkpoint and log go to ``output``.
+
+    With ``resume`` the settings are those of the checkpoint, with ``values`` on top.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    kind, module = (RainSettings, rain_training) if what == "rain" else (SegmenterSettings, segmenter_training)
+    if resume:
+        _, record = load_checkpoint(output / module.CHECKPOINT_NAME)
+        values = {**record["settings"], **values}
+    settings = make_training_settings(kind, values)
+    report(f"reading {dataset} from {data}")
+    train_slices = _load(data, False, settings)
+    if what == "rain":
+        train_rain(train_slices, output, settings, resume, report)
+    else:
+        train_segmenter(train_slices, _load(data, True, settings), output, settings, resume, report)
+
+
+def build_bundle(
+    segmenter_folder: Path, rain_folder: Path, dataset: str, data: Path, name: str, scores: Dict[str, Any], output: Path
+) -> Bundle:
+    """Make a bundle of the averaged segmenter and RAIN in two training folders, with exemplars from ``data``.
+
+    Raises:
+        BundleError: if the two were trained at different spacings or crops.
+    """
+    tensors, record = load_checkpoint(segmenter_folder / segmenter_training.CHECKPOINT_NAME)
+    settings = make_training_settings(SegmenterSettings, record["settings"])
+    segmenter_settings = {"width": settings.width, "normalisation": settings.normalisation, "standardise": True}
+    network = DRUNet(**segmenter_settings)
+    averaged = pick_state("averaged.module", tensors)
+    network.load_state_dict(averaged)
+    network.eval().requires_grad_(False)
+
+    rain_tensors, rain_record = load_checkpoint(rain_folder / rain_training.CHECKPOINT_NAME)
+    rain_settings = make_training_settings(RainSettings, rain_record["settings"])
+    if (rain_settings.spacing_mm, rain_settings.crop) != (settings.spacing_mm, settings.crop):
+        raise BundleError("RAIN and segmenter were trained at different spacings or crops: train them alike.")
+    rain = RAIN(rain_settings.widths, rain_settings.latent)
+    rain.load_state_dict(pick_state("rain", rain_tensors))
+
+    slices = _load(data, False, settings)
+    chosen = choose_exemplars(slices.labels, slices.volume, EXEMPLARS, settings.seed)
+    images, labels = crop_exemplars(slices.images[chosen], slices.labels[chosen], settings.crop + EXEMPLAR_MARGIN)
+    bank = compute_source_bank(network, images, labels)
+    description = {
+        "name": name,
+        "version": __version__,
+        "classes": list(CLASS_NAMES),
+        "spacing_mm": settings.spacing_mm,
+        "crop": settings.crop,
+        "segmenter": segmenter_settings,
+        "rain": {"widths": list(rain_settings.widths), "latent": rain_settings.latent},
+        "training": {
+            **DATA_TERMS[dataset],
+            "segmenter": {**dataclasses.asdict(settings), "steps_done": record["step"]},
+            "rain": {**dataclasses.asdict(rain_settings), "steps_done": rain_record["step"]},
+        },
+        "scores": scores,
+    }
+    bundle = Bundle(description, network, rain.eval().requires_grad_(False), images, labels, bank)
+    save_bundle(bundle, output)
+    return bundle

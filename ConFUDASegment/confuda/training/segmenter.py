@@ -1,0 +1,188 @@
+"""Source pretraining of the segmentation network on labelled slices with random geometry and contrast.
+
+What the network learns here is what adaptation starts from; the strong randomisation of ``confuda.data.augment`` is
+worth more than any length of plain training (docs/results.md).
+"""
+
+import dataclasses
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Dict, Optional
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from confuda.data.acdc import SliceSet
+from confuda.data.augment import ContrastSettings, GeometrySettings, randomise_contrast, sample_grid, warp
+from confuda.labels import CLASS_NAMES
+from confuda.losses.segmentation import compute_segmentation_loss
+from confuda.networks.drunet import DRUNet
+from confuda.training.checkpoint import (
+    flatten_optimizer,
+    flatten_state,
+    load_checkpoint,
+    pick_state,
+    restore_optimizer,
+    save_checkpoint,
+)
+
+CHECKPOINT_NAME = "segmenter-checkpoint.safetensors"
+LOG_NAME = "segmenter-log.jsonl"
+
+
+@dataclass(frozen=True)
+class SegmenterSettings:
+    """Settings of a pretraining run; kept in the checkpoint and in the bundle."""
+
+    width: int = 16
+    normalisation: str = "group"
+    spacing_mm: float = 1.5
+    crop: int = 128
+    window: int = 224
+    steps: int = 6000
+    batch: int = 16
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    warmup_steps: int = 200
+    average_decay: float = 0.998
+    partial_volume: float = 0.3
+    seed: int = 0
+
+
+def schedule_learning_rate(step: int, settings: SegmenterSettings) -> float:
+    """Factor on the learning rate: linear warm-up, then half a cosine to zero."""
+    if step < settings.warmup_steps:
+        return (step + 1) / settings.warmup_steps
+    progress = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def draw_batch(slices: SliceSet, settings: SegmenterSettings, generator: torch.Generator) -> Dict[str, Tensor]:
+    """A random batch: images (B, 1, crop, crop) in [0, 1] before contrast changes, and labels (B, crop, crop)."""
+    count = len(slices.images)
+    index = torch.randint(count, (settings.batch,), generator=generator).numpy()
+    offset = np.where(torch.rand(settings.batch, generator=generator).numpy() < 0.5, -1, 1)
+    images = torch.from_numpy(slices.images[index]).float()[:, None] / 255
+    # A thick slice sees a little of its neighbour: the labels stay those of the larger share.
+    share = 0.45 * torch.rand(settings.batch, generator=generator)
+    share *= (torch.rand(settings.batch, generator=generator) < settings.partial_volume).float()
+    neighbours = torch.from_numpy(slices.images[slices.neighbour(index, offset)]).float()[:, None] / 255
+    images = torch.lerp(images, neighbours, share[:, None, None, None])
+    labels = torch.from_numpy(slices.labels[index]).long()
+    grid = sample_grid(settings.batch, images.shape[2:], settings.crop, GeometrySettings(), generator)
+    images, labels = warp(images, labels, grid)
+    return {"images": images, "labels": labels}
+
+
+@torch.no_grad()
+def validate(network: torch.nn.Module, slices: SliceSet, settings: SegmenterSettings) -> Dict[str, float]:
+    """Mean Dice over held-out volumes, per structure, on the bSSFP images and on the same with random contrast."""
+    network.eval()
+    margin = (slices.images.shape[1] - settings.crop) // 2
+    window = np.s_[:, margin : margin + settings.crop, margin : margin + settings.crop]
+    images = torch.from_numpy(slices.images[window]).float()[:, None] / 255
+    labels = torch.from_numpy(slices.labels[window]).long()
+    changed = randomise_contrast(images, labels, ContrastSettings(), torch.Generator().manual_seed(1))
+    scores = {}
+    for name, variant in (("bssfp", images), ("random", changed)):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            predicted = torch.cat([network(part).argmax(1) for part in variant.split(32)])
+        table = []
+        for volume in range(len(slices.names)):
+            own = torch.from_numpy(slices.volume == volume)
+            p, t = F.one_hot(predicted[own], 4).float(), F.one_hot(labels[own], 4).float()
+            both, total = (p * t).sum((0, 1, 2)), (p + t).sum((0, 1, 2))
+            table.append(2 * both / total.clamp_min(1))
+        mean = torch.stack(table).mean(0)
+        scores.update({f"{name}_{CLASS_NAMES[k]}": round(float(mean[k]), 4) for k in (1, 2, 3)})
+        scores[name] = round(float(mean[1:].mean()), 4)
+    network.train()
+    return scores
+
+
+def train_segmenter(
+    train_slices: SliceSet,
+    held_out_slices: SliceSet,
+    folder: Path,
+    settings: SegmenterSettings,
+    resume: bool = False,
+    report: Optional[Callable[[str], None]] = None,
+    checkpoint_every_s: float = 180.0,
+    validate_every: int = 500,
+) -> DRUNet:
+    """Train, keep a checkpoint and a JSON-lines log in ``folder``, and return the averaged network.
+
+    With ``resume`` the run goes on from the checkpoint in ``folder`` exactly as if it had not stopped.
+    """
+    torch.manual_seed(settings.seed)
+    generator = torch.Generator().manual_seed(settings.seed)
+    network = DRUNet(width=settings.width, normalisation=settings.normalisation).to(memory_format=torch.channels_last)
+    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(settings.average_decay), use_buffers=True)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
+    start = 0
+    path = folder / CHECKPOINT_NAME
+    if resume:
+        tensors, record = load_checkpoint(path)
+        network.load_state_dict(pick_state("network", tensors))
+        averaged.load_state_dict(pick_state("averaged", tensors))
+        restore_optimizer(optimizer, tensors)
+        generator.set_state(tensors["generator"])
+        start = record["step"]
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def keep(step: int) -> None:
+        tensors = {
+            **flatten_state("network", network.state_dict()),
+            **flatten_state("averaged", averaged.state_dict()),
+            **flatten_optimizer(optimizer),
+            "generator": generator.get_state(),
+        }
+        save_checkpoint(path, tensors, {"step": step, "settings": dataclasses.asdict(settings)})
+
+    network.train()
+    began = last_kept = time.monotonic()
+    running = None
+    with open(folder / LOG_NAME, "a", encoding="utf-8") as log:
+        for step in range(start, settings.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = settings.learning_rate * schedule_learning_rate(step, settings)
+            batch = draw_batch(train_slices, settings, generator)
+            images = randomise_contrast(batch["images"], batch["labels"], ContrastSettings(), generator)
+            images = images.contiguous(memory_format=torch.channels_last)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                logits = network(images)
+            loss = compute_segmentation_loss(logits.float(), batch["labels"])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+            optimizer.step()
+            averaged.update_parameters(network)
+            running = float(loss.detach()) if running is None else 0.98 * running + 0.02 * float(loss.detach())
+
+            done = step + 1
+            if time.monotonic() - last_kept > checkpoint_every_s:
+                keep(done)
+                last_kept = time.monotonic()
+            if report is not None and (done % 20 == 0 or done == settings.steps):
+                per_step = (time.monotonic() - began) / (done - start)
+                left_min = per_step * (settings.steps - done) / 60
+                report(
+                    f"step {done}/{settings.steps}  loss {running:.4f}  {per_step:.2f} s/step  {left_min:.0f} min left"
+                )
+            if done % validate_every == 0 or done == settings.steps:
+                row = {"step": done, "loss": round(running, 4), "seconds": round(time.monotonic() - began, 1)}
+                row.update(validate(averaged.module, held_out_slices, settings))
+                log.write(json.dumps(row) + "\n")
+                log.flush()
+                if report is not None:
+                    report(f"held out at step {done}: {json.dumps(row)}")
+    keep(settings.steps)
+    return averaged.module
