@@ -235,6 +235,8 @@ class Adaptation:
     @torch.no_grad()
     def _move_epsilon(self, epsilon: Tensor) -> None:
         """One step of eps up the gradient of the loss: the next stylised images are harder (section 2.1)."""
+        if epsilon.grad is None:  # All images of this step had tissue style.
+            return
         gradient = epsilon.grad.float().cpu()
         length = gradient.norm(dim=1, keepdim=True)
         moved = self.epsilon + self.settings.epsilon_step * gradient / length.clamp_min(1e-12)

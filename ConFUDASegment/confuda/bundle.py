@@ -229,6 +229,7 @@ def _write_files(bundle: Bundle, folder: Path) -> None:
     hashes = {}
     for name, tensors in zip(FILE_NAMES, contents):
         save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, str(folder / name))
+        (folder / name).chmod(0o644)
         hashes[name] = hash_file(folder / name)
     description = {**bundle.description, "format": FORMAT, "format_version": FORMAT_VERSION, "files": hashes}
     text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"

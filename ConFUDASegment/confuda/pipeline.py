@@ -146,6 +146,7 @@ class _Run:
                 self._warn(message)
             network = bundle.segmenter.to(device, memory_format=torch.channels_last)
             stack = ShortAxisStack(volume.image, bundle.spacing_mm)
+            self._check_slice(len(stack))
             steps = 0 if job.method == "none" else self.settings.steps
             observer.started(str(device), steps)
             crop = self._crop_on_heart(bundle, network, stack)
@@ -196,6 +197,10 @@ class _Run:
         self.warnings.append(message)
         self.observer.warning(message)
 
+    def _check_slice(self, slices: int) -> None:
+        if self.job.slice is not None and not 0 <= self.job.slice < slices:
+            raise InputError(f"There is no slice {self.job.slice}: the volume has slices 0 to {slices - 1}.")
+
     def _crop_on_heart(self, bundle: Bundle, network: DRUNet, stack: ShortAxisStack) -> Optional[HeartCrop]:
         self.observer.progress("find", 0, 1, None)
         if self.job.center is not None:
@@ -214,10 +219,7 @@ class _Run:
         """Positions in the stack of the slices to adapt to."""
         labels = opinion.probabilities.argmax(axis=0)
         if self.job.mode == "one-shot" and self.job.slice is not None:
-            slices = len(stack)
-            if not 0 <= self.job.slice < slices:
-                raise InputError(f"There is no slice {self.job.slice}: the volume has slices 0 to {slices - 1}.")
-            return np.array([stack.frame.slice_position(self.job.slice, slices)])
+            return np.array([stack.frame.slice_position(self.job.slice, len(stack))])
         pixels = np.stack([(labels == structure.label).sum(axis=(1, 2)) for structure in STRUCTURES])
         heart = np.flatnonzero(pixels.any(axis=0))
         if not len(heart):

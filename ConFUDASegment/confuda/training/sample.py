@@ -221,15 +221,17 @@ def _draw_coil(labels: np.ndarray, spacing: Sequence[float], random: np.random.G
 
 _README = """# Sample volume
 
-`SimulatedLGE.nrrd` is **not a real LGE scan**. It was simulated from the bSSFP volume `{case}` of ACDC and its labels by
-`python -m confuda.training.sample --data ACDC/training --patient {patient} --seed {seed} -o .`: nulled myocardium, moderately
-bright blood, a subendocardial scar, the sensitivity of a surface coil, Rician noise. Anatomy and grid are the original's
-(nominal orientation, as in the source). No network that comes with the extension was trained on this patient.
+`SimulatedLGE.nrrd` is **not a real LGE scan**. It was simulated from the bSSFP volume `{case}` of ACDC and its
+labels by `python -m confuda.training.sample --data ACDC/training --patient {patient} --seed {seed} -o .`: nulled
+myocardium, moderately bright blood, a subendocardial scar, the sensitivity of a surface coil, Rician noise. Anatomy and
+grid are the original's (nominal orientation, as in the source). No network that comes with the extension was trained on
+this patient.
 
 `SimulatedLGE-truth.seg.nrrd` holds the labels of ACDC's experts: Myocardium, Left ventricle, Right ventricle.
 
 Both derive from the ACDC data set (Automated Cardiac Diagnosis Challenge) and are under its licence, CC BY-NC-SA 4.0
-(https://creativecommons.org/licenses/by-nc-sa/4.0/): non-commercial use, with attribution, under the same licence. Please cite
+(https://creativecommons.org/licenses/by-nc-sa/4.0/): non-commercial use, with attribution, under the same licence.
+Please cite
 
 > O. Bernard, A. Lalande, C. Zotti, F. Cervenansky, et al. "Deep Learning Techniques for Automatic MRI Cardiac
 > Multi-structures Segmentation and Diagnosis: Is the Problem Solved?" IEEE Transactions on Medical Imaging,

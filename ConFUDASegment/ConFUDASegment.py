@@ -1,0 +1,225 @@
+"""ConFUDASegment: adapts a segmentation network to one cardiac LGE volume and segments it. Thin: see ConFUDASegmentLib."""
+
+import os
+import time
+from typing import Any, Callable, Dict, Optional, Tuple
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+MODULE_FOLDER = os.path.dirname(os.path.abspath(__file__))
+RESOURCES_FOLDER = os.path.join(MODULE_FOLDER, "Resources")
+
+
+class ConFUDASegment(ScriptedLoadableModule):
+    def __init__(self, parent: Any) -> None:
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = "ConFUDASegment"
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Cardiac")]
+        parent.dependencies = []
+        parent.contributors = ["ConFUDA developers"]
+        parent.helpText = _(
+            "Segments the myocardium and the left and right ventricle in short-axis cardiac MR with late gadolinium "
+            "enhancement. The network was trained on another kind of images and adapts itself to your volume, without "
+            "labels: choose a volume and press <b>Adapt &amp; Segment</b>. Everything runs on this computer; no image "
+            "leaves it.<br><br><b>Not a medical device.</b> Research software: do not use it for diagnosis or treatment, "
+            "and let a trained person check each segmentation."
+        )
+        parent.acknowledgementText = _(
+            "Implements the method of: M. Gu, S. Vesal, R. Kosti, A. Maier: Few-shot Unsupervised Domain Adaptation for "
+            "Multi-modal Cardiac Image Segmentation (BVM 2022), and its contrastive extension ConFUDA. The bundled network "
+            "is trained on the ACDC data set (O. Bernard et al., IEEE Transactions on Medical Imaging 37, 2018; "
+            "CC BY-NC-SA 4.0). Please cite both works when you use it."
+        )
+        slicer.app.connect("startupCompleted()", onStartupCompleted)
+
+
+def onStartupCompleted() -> None:
+    """What needs the other modules: our terminology (Slicer's own has no myocardium) and the sample volume."""
+    from ConFUDASegmentLib.sampledata import registerSampleData
+    from ConFUDASegmentLib.terminology import loadTerminology
+
+    loadTerminology(RESOURCES_FOLDER)
+    registerSampleData(RESOURCES_FOLDER)
+
+
+class ConFUDASegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    def __init__(self, parent: Any = None) -> None:
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic: Optional[ConFUDASegmentLogic] = None
+        self.panel: Any = None
+
+    def setup(self) -> None:
+        ScriptedLoadableModuleWidget.setup(self)
+        from ConFUDASegmentLib.dependencies import Dependencies
+        from ConFUDASegmentLib.devices import DeviceProbe
+        from ConFUDASegmentLib.estimate import TimeEstimate
+        from ConFUDASegmentLib.job import startTimer
+        from ConFUDASegmentLib.panel import Panel
+
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/ConFUDASegment.ui"))
+        self.layout.addWidget(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.logic = ConFUDASegmentLogic()
+        self.panel = Panel(
+            ui=slicer.util.childWidgetVariables(uiWidget),
+            logic=self.logic,
+            probe=DeviceProbe(self.logic.makeProbeProcess, startTimer, time.monotonic),
+            dependencies=Dependencies(),
+            estimate=TimeEstimate(qt.QSettings()),
+            ask=lambda question: slicer.util.confirmOkCancelDisplay(question, windowTitle="ConFUDA"),
+            clipboard=lambda text: slicer.app.clipboard().setText(text),
+        )
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneRenewed)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneRenewed)
+        self.useParameterNode()
+
+    def cleanup(self) -> None:
+        """Slicer quits, or the module is reloaded."""
+        self.removeObservers()
+        if self.logic is not None:
+            self.logic.close()
+        if self.panel is not None:
+            self.panel.close()
+
+    def enter(self) -> None:
+        self.useParameterNode()
+        self.panel.findDevices()
+
+    def onReload(self) -> None:
+        """Slicer reloads this file only; our packages go too, so that all code is new."""
+        import sys
+
+        for name in [name for name in sys.modules if name.split(".")[0] in ("ConFUDASegmentLib", "confuda")]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+
+    def onSceneStartClose(self, _caller: Any, _event: Any) -> None:
+        self.panel.setParameterNode(None)
+
+    def onSceneRenewed(self, _caller: Any, _event: Any) -> None:
+        self.useParameterNode()
+
+    def useParameterNode(self) -> None:
+        parameters = self.logic.getParameterNode()
+        if parameters.inputVolume is None:
+            volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+            parameters.inputVolume = next((node for node in volumes if not node.IsA("vtkMRMLLabelMapVolumeNode")), None)
+        self.panel.setParameterNode(parameters)
+
+
+class ConFUDASegmentLogic(ScriptedLoadableModuleLogic):
+    """Console API: `adaptAndSegment` waits for the result, `start` gives a job to watch, cancel or wait for."""
+
+    def __init__(self) -> None:
+        ScriptedLoadableModuleLogic.__init__(self)
+        from ConFUDASegmentLib.plain_signal import Signal
+
+        self.jobStarted = Signal()
+        self.job: Any = None
+        slicer.app.connect("aboutToQuit()", self.close)
+
+    def getParameterNode(self) -> Any:
+        from ConFUDASegmentLib.parameters import ConFUDASegmentParameterNode
+
+        return ConFUDASegmentParameterNode(ScriptedLoadableModuleLogic.getParameterNode(self))
+
+    def adaptAndSegment(self, volumeNode: Any, outputNode: Any = None, **options: Any) -> Any:
+        """Segments a volume and returns the segmentation node. Options as in `start`. The window stays alive meanwhile."""
+        return self.start(volumeNode, outputNode, **options).wait()
+
+    def start(
+        self,
+        volumeNode: Any,
+        outputNode: Any = None,
+        mode: str = "one-shot",
+        slice: Optional[int] = None,
+        method: str = "confuda",
+        preset: str = "balanced",
+        device: str = "auto",
+        seed: int = 0,
+        bundle: Optional[str] = None,
+        center: Optional[Tuple[float, float]] = None,
+        settings: Optional[Dict[str, Any]] = None,
+        preview: bool = False,
+        onProgress: Optional[Callable[[Any], None]] = None,
+    ) -> Any:
+        """Starts a run and returns its job at once: `job.cancel()`, `job.wait()`, `job.state`, `job.progress`.
+
+        slice: 0-based along the volume's slice axis, None for automatic. onProgress: called with a Progress, which prints
+        as one line. Raises ConFUDAError (a RuntimeError) with one sentence if the input can't be used.
+        """
+        from ConFUDASegmentLib.dependencies import Dependencies
+        from ConFUDASegmentLib.request import SegmentationRequest
+
+        Dependencies().check()
+        request = SegmentationRequest(mode, slice, method, preset, device, seed, bundle, center, dict(settings or {}), preview)
+        return self.startRequest(volumeNode, outputNode, request, onProgress)
+
+    def startRequest(
+        self, volumeNode: Any, outputNode: Any, request: Any, onProgress: Optional[Callable[[Any], None]] = None
+    ) -> Any:
+        """One job at a time."""
+        from ConFUDASegmentLib.errors import InvalidInputError
+        from ConFUDASegmentLib.job import SegmentationJob
+        from ConFUDASegmentLib.volumes import checkVolume
+
+        if self.job is not None and self.job.isRunning:
+            raise InvalidInputError(_("A segmentation is running already: cancel it or wait for its end."))
+        checkVolume(volumeNode)
+        job = SegmentationJob(self.makeTools(), volumeNode, outputNode, request)
+        if onProgress is not None:
+            job.progressed.connect(onProgress)
+        job.start()
+        self.job = job
+        self.jobStarted.emit(job)
+        return job
+
+    def close(self) -> None:
+        """Ends a running job and removes its files."""
+        if self.job is not None:
+            self.job.abandon(_("Slicer or the module was closed, so the segmentation was cancelled."))
+
+    def makeTools(self) -> Any:
+        """What jobs work with; tests replace single parts."""
+        from ConFUDASegmentLib.job import JobTools, startTimer
+        from ConFUDASegmentLib.workspace import Workspace
+
+        return JobTools(
+            scene=slicer.mrmlScene,
+            makeWorkspace=lambda: Workspace(slicer.app.temporaryPath),
+            makeProcess=lambda job: self.makeProcess("confuda.worker", job),
+            makeTimer=startTimer,
+            processEvents=slicer.app.processEvents,
+        )
+
+    def makeProbeProcess(self) -> Any:
+        return self.makeProcess("ConFUDASegmentLib.probe", None)
+
+    @staticmethod
+    def makeProcess(module: str, firstLine: Optional[Dict[str, Any]]) -> Any:
+        """`python -m module`, with this module's folder on its path."""
+        from ConFUDASegmentLib.interpreter import findInterpreter, workerEnvironment
+        from ConFUDASegmentLib.process import WorkerProcess
+
+        return WorkerProcess([findInterpreter(), "-m", module], workerEnvironment(MODULE_FOLDER), firstLine)
+
+
+class ConFUDASegmentTest(ScriptedLoadableModuleTest):
+    """Runs inside Slicer; the project's host runs the same cases without it."""
+
+    def runTest(self) -> None:
+        from ConFUDASegmentLib.selftest import runSelfTest
+
+        runSelfTest(ConFUDASegmentLogic())

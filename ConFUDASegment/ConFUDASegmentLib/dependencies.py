@@ -1,0 +1,152 @@
+"""Python packages that the worker needs: found without importing them, installed after one question."""
+
+import collections
+import contextlib
+import importlib
+import importlib.util
+import io
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Any, Callable, Deque, Iterable, List, Optional, Sequence
+
+import slicer
+from slicer.i18n import tr as _
+
+from .errors import DependencyError
+
+_KEPT_LINES = 12
+_TORCH = "torch"
+
+
+@dataclass(frozen=True)
+class Package:
+    importName: str
+    requirement: str  # as pip takes it; nothing is pinned: what Slicer brings (numpy, SimpleITK) stays as it is
+    size: str  # what the user is told before the download
+
+
+PACKAGES = (
+    Package(_TORCH, "torch>=2.1", "0.2 to 3 GB"),
+    Package("safetensors", "safetensors>=0.4", "1 MB"),
+    Package("SimpleITK", "SimpleITK", "50 MB"),  # comes with Slicer, but for some builds of a distribution
+)
+
+
+class Dependencies:
+    """Collaborators are given, so that tests need no network and no Slicer extension."""
+
+    def __init__(
+        self,
+        packages: Sequence[Package] = PACKAGES,
+        isPresent: Optional[Callable[[str], bool]] = None,
+        installTorch: Optional[Callable[[], None]] = None,
+        installOther: Optional[Callable[[str], None]] = None,
+    ) -> None:
+        self._packages = packages
+        self._isPresent = isPresent or _isPresent
+        self._installTorch = installTorch or _installTorch
+        self._installOther = installOther or _installOther
+
+    def missing(self) -> List[Package]:
+        return [package for package in self._packages if not self._isPresent(package.importName)]
+
+    def check(self) -> None:
+        missing = self.missing()
+        if missing:
+            raise DependencyError(
+                _("ConFUDA needs Python packages that are not installed: {names}.").format(names=_names(missing))
+            )
+
+    @staticmethod
+    def question(missing: Iterable[Package]) -> str:
+        """The one question asked before anything is downloaded."""
+        listed = "\n".join(
+            _("  {name}  (download {size})").format(name=package.importName, size=package.size) for package in missing
+        )
+        return _(
+            "ConFUDA needs these Python packages, which are not installed in this Slicer:\n\n{packages}\n\n"
+            "Install them now? They are downloaded from the internet; Slicer waits meanwhile. "
+            "PyTorch comes through the PyTorch extension, in the build that fits this computer."
+        ).format(packages=listed)
+
+    def install(self, missing: Iterable[Package]) -> None:
+        """Installs on the calling (main) thread. DependencyError carries the last lines of pip."""
+        for package in missing:
+            output = _LastLines(sys.stdout)
+            try:
+                with contextlib.redirect_stdout(output):
+                    if package.importName == _TORCH:
+                        self._installTorch()
+                    else:
+                        self._installOther(package.requirement)
+            except DependencyError:
+                raise
+            except (subprocess.CalledProcessError, RuntimeError, ValueError, OSError, ImportError) as error:
+                raise DependencyError(
+                    _("{name} could not be installed. The last lines of the installer are in the details.").format(
+                        name=package.importName
+                    ),
+                    details="\n".join([*output.lines, f"{type(error).__name__}: {error}"]),
+                ) from error
+            importlib.invalidate_caches()
+            if not self._isPresent(package.importName):
+                raise DependencyError(
+                    _("{name} was not installed. Install it and try again.").format(name=package.importName),
+                    details="\n".join(output.lines),
+                )
+
+
+class _LastLines(io.TextIOBase):
+    """Passes text on to the console and keeps its last lines: Slicer prints what pip says and raises without it."""
+
+    def __init__(self, console: Any) -> None:
+        super().__init__()
+        self._console = console
+        self._kept: Deque[str] = collections.deque(maxlen=_KEPT_LINES)
+        self._open = ""
+
+    @property
+    def lines(self) -> List[str]:
+        return [*self._kept, self._open] if self._open else list(self._kept)
+
+    def write(self, text: str) -> int:
+        if self._console is not None:
+            self._console.write(text)
+        *whole, self._open = (self._open + text).split("\n")
+        self._kept.extend(line for line in whole if line.strip())
+        return len(text)
+
+
+def _names(packages: Iterable[Package]) -> str:
+    return ", ".join(package.importName for package in packages)
+
+
+def _isPresent(importName: str) -> bool:
+    """Looks for the package without importing it."""
+    try:
+        return importlib.util.find_spec(importName) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _installTorch() -> None:
+    try:
+        import PyTorchUtils
+    except ImportError as error:
+        raise DependencyError(
+            _("Install the PyTorch extension first (Extensions Manager, search 'PyTorch'), restart Slicer and try again."),
+        ) from error
+    torch = PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=True)
+    if torch is None:
+        raise DependencyError(_("PyTorch was not installed. Install it with the PyTorch Util module and try again."))
+
+
+def _installOther(requirement: str) -> None:
+    try:
+        import slicer.packaging
+    except ImportError:
+        slicer.util.pip_install(requirement)  # Slicer 5.10 and older
+        return
+    # The user has been asked already: once is enough.
+    slicer.packaging.pip_ensure(requirement, prompt_install=False, requester="ConFUDA")

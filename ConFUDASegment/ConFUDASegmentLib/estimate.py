@@ -1,0 +1,70 @@
+"""How long a run will take here: first from the speed of this computer, then from what runs here truly took."""
+
+from typing import Any, Dict, Optional
+
+from slicer.i18n import tr as _
+
+from .request import SegmentationRequest
+
+# Measured once with confuda on the reference machine (see docs/results.md): its probe step took REFERENCE_STEP seconds.
+REFERENCE_STEP = 0.030
+ADAPT_SECONDS = {"fast": 30.0, "balanced": 90.0, "thorough": 240.0, "paper": 1200.0}
+PREDICT_SECONDS_PER_SLICE = 0.5
+START_SECONDS = 6.0  # importing torch and reading the bundle, on any device
+_UNCERTAINTY = 1.6  # a first estimate is given as a range: half to twice would hide less, but helps nobody
+
+
+class TimeEstimate:
+    """`settings` is a qt.QSettings or anything with `value` and `setValue`."""
+
+    def __init__(self, settings: Any) -> None:
+        self._settings = settings
+
+    def describe(self, request: SegmentationRequest, sliceCount: int, secondsPerStep: Optional[float]) -> str:
+        """One honest line for the panel."""
+        measured = self._measured(request, sliceCount)
+        if measured is not None:
+            return _("About {time} (from the last run on this computer)").format(time=duration(measured))
+        if secondsPerStep is None:
+            return _("Not known before the first run on this computer")
+        guess = START_SECONDS + (secondsPerStep / REFERENCE_STEP) * (
+            self._adaptSeconds(request) + PREDICT_SECONDS_PER_SLICE * sliceCount
+        )
+        return _("{low} to {high} (a first guess for this computer)").format(
+            low=duration(guess / _UNCERTAINTY), high=duration(guess * _UNCERTAINTY)
+        )
+
+    def learn(self, request: SegmentationRequest, sliceCount: int, device: str, seconds: Dict[str, float]) -> None:
+        """Keeps what a finished run took, for the device asked for and the one used."""
+        try:
+            adapt, total = float(seconds["adapt"]), float(seconds["total"])
+            predict = float(seconds["predict"]) / max(sliceCount, 1)
+        except (KeyError, TypeError, ValueError):
+            return
+        rest = max(total - adapt - predict * sliceCount, 0.0)
+        for name in {request.device, device}:
+            self._settings.setValue(_key(request, name), f"{adapt:.2f} {predict:.4f} {rest:.2f}")
+
+    def _measured(self, request: SegmentationRequest, sliceCount: int) -> Optional[float]:
+        try:
+            adapt, predict, rest = (float(part) for part in str(self._settings.value(_key(request, request.device))).split())
+        except ValueError:
+            return None
+        return adapt + predict * sliceCount + rest
+
+    @staticmethod
+    def _adaptSeconds(request: SegmentationRequest) -> float:
+        return 0.0 if request.method == "none" else ADAPT_SECONDS[request.preset]
+
+
+def duration(seconds: float) -> str:
+    """A rounded time as people say it."""
+    if seconds < 55:
+        return _("{count} s").format(count=max(int(round(seconds / 5.0)) * 5, 5))
+    if seconds < 3000:
+        return _("{count} min").format(count=max(int(round(seconds / 60.0)), 1))
+    return _("{count} h").format(count=round(seconds / 3600.0, 1))
+
+
+def _key(request: SegmentationRequest, device: str) -> str:
+    return f"ConFUDA/Seconds/{request.method}/{request.mode}/{request.preset}/{device.replace(':', '')}"

@@ -1,0 +1,338 @@
+"""One run: volume out, worker process, progress, result in. Driven by a timer; nothing here waits on the GUI's thread
+except `wait`, which keeps the window alive."""
+
+import time
+import traceback
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, List, Optional
+
+import qt
+import vtk
+from slicer.i18n import tr as _
+
+from . import diagnostics
+from .errors import ConFUDAError, InvalidInputError, JobCancelledError, JobFailedError
+from .plain_signal import Signal
+from .preview import Preview
+from .process import WorkerProcess
+from .request import SegmentationRequest
+from .results import checkVolumes, writeTable
+from .segments import SegmentationWriter, emptyStructures, show3D
+from .volumes import Geometry, exportVolume, readLabels, sequenceNote
+from .workspace import Workspace
+
+POLL_MS = 50
+CANCEL_GRACE_SECONDS = 1.5  # then the worker is killed, so that a cancel is over within two seconds
+FINISH_GRACE_SECONDS = 10.0  # a worker that said "finished" but does not exit is killed after this
+
+RUNNING, CANCELLING, FINISHED, FAILED, CANCELLED = "running", "cancelling", "finished", "failed", "cancelled"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where the worker stands. Printing it gives one line."""
+
+    stage: str
+    step: int
+    total: int
+    etaSeconds: Optional[float] = None
+    losses: Dict[str, float] = field(default_factory=dict)
+
+    @property
+    def fraction(self) -> float:
+        return min(max(self.step / self.total, 0.0), 1.0) if self.total > 0 else 0.0
+
+    def __str__(self) -> str:
+        text = f"{self.stage} {self.step}/{self.total}"
+        if self.etaSeconds is not None:
+            text += f", {self.etaSeconds:.0f} s left"
+        return text + "".join(f", {name} {value:.3f}" for name, value in self.losses.items())
+
+
+@dataclass
+class JobTools:
+    """What a job works with; tests put their own in its place."""
+
+    scene: Any
+    makeWorkspace: Callable[[], Workspace]
+    makeProcess: Callable[[Dict[str, Any]], WorkerProcess]
+    makeTimer: Callable[[Callable[[], None]], Any]
+    processEvents: Callable[[], None]
+    clock: Callable[[], float] = time.monotonic
+
+
+class SegmentationJob:
+    """Start it with `start`. `ended` is emitted exactly once, when process and temporary files are gone."""
+
+    def __init__(
+        self, tools: JobTools, volumeNode: Any, outputNode: Optional[Any], request: SegmentationRequest
+    ) -> None:
+        self.progressed = Signal()  # (Progress)
+        self.warned = Signal()  # (str)
+        self.previewed = Signal()  # (node)
+        self.ended = Signal()  # (SegmentationJob)
+        self.request = request
+        self.state = RUNNING
+        self.device = ""
+        self.progress: Optional[Progress] = None
+        self.warnings: List[str] = []
+        self.summary: Dict[str, Any] = {}
+        self.error: Optional[ConFUDAError] = None
+        self.segmentationNode: Optional[Any] = None
+        self.tableNode: Optional[Any] = None
+        self.startedAt = tools.clock()
+        self.sliceCount = 0
+        self._tools = tools
+        self._volumeNode = volumeNode
+        self._outputNode = outputNode
+        self._secrets = [volumeNode.GetName() or ""]
+        self._writer = SegmentationWriter(tools.scene)
+        self._preview = Preview(tools.scene, self._writer)
+        self._workspace: Optional[Workspace] = None
+        self._process: Optional[WorkerProcess] = None
+        self._timer: Optional[Any] = None
+        self._geometry: Optional[Geometry] = None
+        self._deadline: Optional[float] = None
+        self._observations: List[int] = []
+        self._finishedEvent: Optional[Dict[str, Any]] = None
+        self._failedEvent: Optional[Dict[str, Any]] = None
+        self._noise: List[str] = []
+
+    @property
+    def isRunning(self) -> bool:
+        return self.state in (RUNNING, CANCELLING)
+
+    @property
+    def elapsedSeconds(self) -> float:
+        return self._tools.clock() - self.startedAt
+
+    @property
+    def workerPid(self) -> Optional[int]:
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Writes the volume and starts the worker. Raises ConFUDAError, leaving nothing behind."""
+        try:
+            self._workspace = self._tools.makeWorkspace()
+            volumePath = self._workspace.file("volume.nrrd")
+            self._geometry = exportVolume(self._volumeNode, volumePath)
+            self.sliceCount = self._geometry.sliceCount
+            self.request.check(self.sliceCount)
+            self._process = self._tools.makeProcess(
+                self.request.toJob(volumePath, self._workspace.file("labels.nrrd"), self._workspace.previewFolder)
+            )
+            self._process.start()
+        except OSError as error:
+            self._releaseAll()
+            raise JobFailedError(_("The segmentation could not be started: the system refused it."), str(error)) from error
+        except Exception:
+            self._releaseAll()
+            raise
+        self._observeScene()
+        note = sequenceNote(self._volumeNode)
+        if note:
+            self._warn(note)
+        self._timer = self._tools.makeTimer(self._poll)
+
+    def cancel(self) -> None:
+        """Returns at once; `ended` follows within two seconds."""
+        if self.state == RUNNING:
+            self.state = CANCELLING
+            self._deadline = self._tools.clock() + CANCEL_GRACE_SECONDS
+            self._process.requestCancel()
+
+    def abandon(self, reason: str) -> None:
+        """Ends everything now, without touching the scene further: Slicer quits, or the scene closes."""
+        if self.isRunning:
+            self._end(CANCELLED, JobCancelledError(reason))
+
+    def wait(self, timeoutSeconds: Optional[float] = None) -> Any:
+        """Waits with a live window. The segmentation node, or the error of the job; TimeoutError after the time given."""
+        limit = None if timeoutSeconds is None else self._tools.clock() + timeoutSeconds
+        while self.isRunning:
+            if limit is not None and self._tools.clock() > limit:
+                raise TimeoutError(_("The segmentation is still running."))
+            self._tools.processEvents()
+            self._poll()
+            time.sleep(0.01)
+        if self.error is not None:
+            raise self.error
+        return self.segmentationNode
+
+    def report(self) -> str:
+        """Details for a bug report."""
+        outcome = f"{self.state} after {self.elapsedSeconds:.1f} s on {self.device or 'unknown device'}"
+        notes = [str(self.progress)] if self.progress else []
+        if self.error is not None:
+            notes.append(str(self.error))
+            if self.error.code is not None:
+                notes.append(f"worker's code {self.error.code}")
+            if self.error.details:
+                notes.append(self.error.details)
+        notes += [f"warning: {warning}" for warning in self.warnings]
+        notes += [
+            f"{name}: {self.summary[name]}"
+            for name in ("steps", "seconds", "peak_memory_mb", "volumes_ml", "accepted")
+            if name in self.summary
+        ]
+        noise = self._process.noise() if self._process else self._noise
+        if noise:
+            notes += ["output of the worker:", *noise]
+        return diagnostics.report(self.request.describe(), outcome, notes, self._secrets)
+
+    def _poll(self) -> None:
+        if not self.isRunning:
+            return
+        try:
+            self._advance()
+        except ConFUDAError as error:
+            self._end(FAILED, error)
+        except Exception as error:
+            # A timer's slot has no caller that could catch it: the job must end, or it would run for ever.
+            message = _("The segmentation failed for an unexpected reason: please report it with the details.")
+            self._end(FAILED, JobFailedError(message, traceback.format_exc(limit=-4) or str(error)))
+
+    def _advance(self) -> None:
+        for event in self._process.takeEvents():
+            self._handle(event)
+            if not self.isRunning:  # a listener closed the scene, say
+                return
+        now = self._tools.clock()
+        exitCode = self._process.exitCode()
+        if self.state == CANCELLING:
+            if exitCode is not None or self._process.hasEnded() or now > self._deadline:
+                self._end(CANCELLED, JobCancelledError(_("Cancelled. Nothing was changed."), code=130))
+        elif self._finishedEvent is not None:
+            if exitCode is not None or now > self._deadline:
+                self._importResult()
+        elif exitCode is not None:
+            self._fail(exitCode)
+
+    def _handle(self, event: Dict[str, Any]) -> None:
+        kind = event["event"]
+        try:
+            if kind == "started":
+                self.device = str(event.get("device", ""))
+            elif kind == "progress":
+                self.progress = _parseProgress(event)
+                if self.state == RUNNING:
+                    self.progressed.emit(self.progress)
+            elif kind == "preview" and self.state == RUNNING:
+                self._showPreview(str(event["path"]))
+            elif kind == "warning":
+                self._warn(str(event["message"]))
+            elif kind == "finished":
+                self._finishedEvent = {"path": str(event["path"]), "summary": dict(event["summary"])}
+                self._deadline = self._deadline or self._tools.clock() + FINISH_GRACE_SECONDS
+            elif kind == "failed":
+                self._failedEvent = event
+        except (KeyError, TypeError, ValueError):
+            self._noise.append(f"an event of the worker could not be understood: {kind}")
+
+    def _showPreview(self, path: str) -> None:
+        try:
+            self._preview.show(path, self._geometry, self._volumeNode)
+        except JobFailedError:
+            return  # an early look that can't be read is no reason to stop
+        if self._preview.node is not None:
+            self.previewed.emit(self._preview.node)
+
+    def _importResult(self) -> None:
+        summary = self._finishedEvent["summary"]
+        labels = readLabels(self._finishedEvent["path"], self._geometry)
+        volumes = checkVolumes(summary)
+        self._forgetNodes()  # what follows changes the scene itself
+        self._preview.remove()
+        self.segmentationNode = self._writer.write(labels, self._geometry, self._volumeNode, self._outputNode)
+        show3D(self.segmentationNode, True)
+        self.tableNode = writeTable(self._tools.scene, self.segmentationNode, volumes)
+        self.summary = summary
+        for warning in summary.get("warnings") or []:
+            if str(warning) not in self.warnings:
+                self._warn(str(warning))
+        if summary.get("accepted") is False:
+            self._warn(_("Adapting did not help on this volume, so the network as trained was used. Check the result."))
+        for structure in emptyStructures(self.segmentationNode):
+            self._warn(_("{name} was not found in this volume.").format(name=structure.display_name))
+        self._end(FINISHED, None)
+
+    def _fail(self, exitCode: int) -> None:
+        event = self._failedEvent or {}
+        message = str(event.get("message") or "")
+        details = str(event.get("details") or "")
+        code = event.get("code", exitCode)
+        if code == 130 and message:
+            self._end(CANCELLED, JobCancelledError(message, details, 130))
+            return
+        if not message:
+            message = _("The segmentation stopped unexpectedly (the worker ended with code {code}).").format(code=exitCode)
+            if exitCode in (-9, 137, 9):
+                message += " " + _("The system may have run out of memory, or the process was ended from outside.")
+        error = InvalidInputError if code == 3 else JobFailedError
+        self._end(FAILED, error(message, details, code if isinstance(code, int) else exitCode))
+
+    def _warn(self, message: str) -> None:
+        self.warnings.append(message)
+        self.warned.emit(message)
+
+    def _end(self, state: str, error: Optional[ConFUDAError]) -> None:
+        self.state = state
+        self.error = error
+        self._releaseAll()
+        self.ended.emit(self)
+
+    def _releaseAll(self) -> None:
+        """Process, timer, observers, preview and files: all go, in this order, whatever happened."""
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer = None
+        self._forgetNodes()
+        if self._process is not None:
+            self._process.kill()
+        self._preview.remove()
+        if self._workspace is not None:
+            self._secrets.append(self._workspace.path)
+            self._workspace.remove()
+            self._workspace = None
+
+    def _observeScene(self) -> None:
+        scene = self._tools.scene
+        self._observations = [
+            scene.AddObserver(scene.StartCloseEvent, self._onSceneClosing),
+            scene.AddObserver(scene.NodeAboutToBeRemovedEvent, self._onNodeRemoved),
+        ]
+
+    def _forgetNodes(self) -> None:
+        for tag in self._observations:
+            self._tools.scene.RemoveObserver(tag)
+        self._observations = []
+
+    def _onSceneClosing(self, _caller: Any, _event: Any) -> None:
+        self.abandon(_("The scene was closed, so the segmentation was cancelled."))
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeRemoved(self, _caller: Any, _event: Any, node: Any) -> None:
+        if node is self._volumeNode:
+            self.abandon(_("The volume was removed, so the segmentation was cancelled."))
+        elif self._outputNode is not None and node is self._outputNode:
+            self._outputNode = None
+            self._warn(_("The chosen output was removed: the result goes into a new segmentation."))
+
+
+def _parseProgress(event: Dict[str, Any]) -> Progress:
+    eta = event.get("eta_s")
+    return Progress(
+        stage=str(event.get("stage", "")),
+        step=int(event.get("step", 0)),
+        total=int(event.get("total", 0)),
+        etaSeconds=None if eta is None else float(eta),
+        losses={str(name): float(value) for name, value in (event.get("losses") or {}).items()},
+    )
+
+
+def startTimer(callback: Callable[[], None]) -> Any:
+    """A running Qt timer. Kept by the caller, for a timer without an owner would be collected."""
+    timer = qt.QTimer()
+    timer.timeout.connect(callback)
+    timer.start(POLL_MS)
+    return timer

@@ -1,0 +1,126 @@
+"""The volume out of the scene and the labels back: files, geometry, slices. No image is changed on the way."""
+
+from dataclasses import dataclass
+from typing import Any, Optional, Tuple
+
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from .errors import InvalidInputError, JobFailedError
+
+_TOLERANCE_MM = 1e-3
+_SLICE_SPACING_RATIO = 1.3
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A voxel grid, without the parent transform. Kept from the export, so that a later change can't shift labels."""
+
+    dimensions: Tuple[int, int, int]
+    ijkToRas: vtk.vtkMatrix4x4
+
+    @property
+    def sliceAxis(self) -> int:
+        """The axis across the slices, by the rule of confuda.data.stack.find_slice_axis (a test holds them together).
+
+        That module imports SimpleITK, which takes too long for a panel that only wants to know how many slices there are.
+        """
+        single = [axis for axis in range(3) if self.dimensions[axis] == 1]
+        if len(single) == 1:
+            return single[0]
+        spacing = [sum(self.ijkToRas.GetElement(row, axis) ** 2 for row in range(3)) ** 0.5 for axis in range(3)]
+        coarsest = sorted(range(3), key=lambda axis: spacing[axis])
+        if spacing[coarsest[2]] > _SLICE_SPACING_RATIO * spacing[coarsest[1]]:
+            return coarsest[2]
+        return min(range(3), key=lambda axis: (self.dimensions[axis], -axis))
+
+    @property
+    def sliceCount(self) -> int:
+        return self.dimensions[self.sliceAxis]
+
+    def matches(self, other: "Geometry") -> bool:
+        """Same grid: every corner within a micrometre-scale tolerance, for files keep fewer digits than memory."""
+        if self.dimensions != other.dimensions:
+            return False
+        corner = [extent - 1.0 for extent in self.dimensions]
+        for i in (0.0, corner[0]):
+            for j in (0.0, corner[1]):
+                for k in (0.0, corner[2]):
+                    here = self.ijkToRas.MultiplyPoint((i, j, k, 1.0))
+                    there = other.ijkToRas.MultiplyPoint((i, j, k, 1.0))
+                    if max(abs(a - b) for a, b in zip(here, there)) > _TOLERANCE_MM:
+                        return False
+        return True
+
+
+def geometryOf(volumeNode: Any) -> Geometry:
+    matrix = vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(matrix)
+    return Geometry(tuple(volumeNode.GetImageData().GetDimensions()), matrix)
+
+
+def checkVolume(volumeNode: Any) -> Geometry:
+    """The geometry of a volume that can be segmented, or InvalidInputError in one sentence."""
+    if volumeNode is None:
+        raise InvalidInputError(_("Choose a volume first."))
+    if not volumeNode.IsA("vtkMRMLScalarVolumeNode"):
+        raise InvalidInputError(_("The input is not a volume: choose a cardiac MR volume (LGE, short axis)."))
+    if volumeNode.IsA("vtkMRMLLabelMapVolumeNode"):
+        raise InvalidInputError(_("The input is a label map: choose the image volume that it belongs to."))
+    image = volumeNode.GetImageData()
+    if image is None or image.GetNumberOfPoints() == 0 or image.GetPointData().GetScalars() is None:
+        raise InvalidInputError(_("The volume holds no image data."))
+    if image.GetNumberOfScalarComponents() != 1:
+        raise InvalidInputError(_("The volume has several values a voxel (colour or vectors): choose a grey-scale volume."))
+    return geometryOf(volumeNode)
+
+
+def sequenceNote(volumeNode: Any) -> Optional[str]:
+    """For a volume that shows one frame of a sequence: a sentence saying which frame is segmented."""
+    browsers = slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode", volumeNode.GetScene())
+    for browser in browsers:
+        if browser.IsProxyNodeID(volumeNode.GetID()):
+            return _("The volume is a sequence: its current frame ({frame} of {count}) is segmented.").format(
+                frame=browser.GetSelectedItemNumber() + 1, count=browser.GetNumberOfItems()
+            )
+    return None
+
+
+def exportVolume(volumeNode: Any, path: str) -> Geometry:
+    """Writes the voxels and grid as uncompressed NRRD. The parent transform stays in the scene."""
+    geometry = checkVolume(volumeNode)
+    storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
+    storage.SetFileName(path)
+    storage.SetUseCompression(0)
+    if not storage.WriteData(volumeNode):
+        raise JobFailedError(_("The volume could not be written to the temporary folder: is the disk full?"))
+    return geometry
+
+
+def readLabels(path: str, expected: Geometry) -> Any:
+    """The worker's labelmap as a vtkImageData, once it is seen to lie on the volume's own grid."""
+    labels = slicer.vtkMRMLLabelMapVolumeNode()
+    storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
+    storage.SetFileName(path)
+    if not storage.ReadData(labels) or labels.GetImageData() is None:
+        raise JobFailedError(_("The segmentation that the worker wrote can't be read."))
+    if not geometryOf(labels).matches(expected):
+        raise JobFailedError(
+            _("The segmentation does not lie on the volume's grid, so it was not used."),
+            details=f"dimensions {geometryOf(labels).dimensions}, expected {expected.dimensions}",
+        )
+    return labels.GetImageData()
+
+
+def sliceAtView(volumeNode: Any, sliceNode: Any) -> int:
+    """Index, along the volume's slice axis, of the slice shown in a slice view; transforms included."""
+    geometry = checkVolume(volumeNode)
+    sliceToRas = sliceNode.GetSliceToRAS()
+    world = [sliceToRas.GetElement(row, 3) for row in range(3)]
+    local = [0.0, 0.0, 0.0]
+    volumeNode.TransformPointFromWorld(world, local)
+    rasToIjk = vtk.vtkMatrix4x4()
+    vtk.vtkMatrix4x4.Invert(geometry.ijkToRas, rasToIjk)
+    index = rasToIjk.MultiplyPoint((*local, 1.0))[geometry.sliceAxis]
+    return min(max(int(round(index)), 0), geometry.sliceCount - 1)

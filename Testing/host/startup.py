@@ -1,0 +1,44 @@
+"""Brings the host up, once in a process."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, Optional
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+MODULE_FOLDER = REPOSITORY / "ConFUDASegment"
+
+
+class HostMissingError(RuntimeError):
+    """The wheels or the system libraries of the host are not installed."""
+
+
+_host: Optional[Any] = None
+
+
+def start() -> Any:
+    """The one host of this process.
+
+    Raises:
+        HostMissingError: with what to install.
+    """
+    global _host
+    if _host is None:
+        os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+        try:
+            import PySide6.QtUiTools  # noqa: F401
+            import PySide6.QtWidgets  # noqa: F401
+        except ImportError as error:
+            raise HostMissingError(
+                f"Qt can't be loaded ({error}): pip install PySide6-Essentials; on Debian also "
+                "apt-get install libegl1 libgl1 libxkbcommon0 libdbus-1-3 libfontconfig1 libglib2.0-0 fonts-dejavu-core"
+            ) from error
+        try:
+            import slicer  # noqa: F401
+        except ImportError as error:
+            raise HostMissingError(f"Slicer's core can't be loaded ({error}): pip install slicer-core") from error
+        from Testing.host.application import Host
+
+        _host = Host(MODULE_FOLDER)
+        sys.path.insert(0, str(MODULE_FOLDER))
+    return _host

@@ -1,0 +1,190 @@
+"""Adaptation on a toy heart whose contrast is turned over: what it must reach, keep and leave alone."""
+
+import numpy as np
+import pytest
+import torch
+
+from confuda.acceptance import Opinion, judge_adaptation
+from confuda.adapt import Adaptation, adapt
+from confuda.bundle import load_bundle
+from confuda.data.stack import ShortAxisStack
+from confuda.data.tissue_style import TissueStyle
+from confuda.errors import Cancelled, UsageError
+from confuda.predict import clean_up, predict_probabilities
+from confuda.settings import PRESETS, AdaptationSettings, make_settings
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def bundle(small_bundle_folder):
+    return load_bundle(small_bundle_folder)
+
+
+@pytest.fixture(scope="module")
+def shifted(heart):
+    """The toy heart with a right ventricle nearly as dark as muscle: a shift that hurts the source network. And its truth."""
+    image, truth = heart
+    stack = ShortAxisStack(image, 1.5)
+    crop = stack.crop((43, 50), 64)
+    labels = crop.cut(stack.resample_labels(truth))
+    slices = np.clip(0.1 + 0.8 * crop.slices - 0.2 * (labels == 3), 0, 1).astype(np.float32)
+    return slices, labels
+
+
+def measure_dice(network, slices, labels) -> float:
+    predicted = clean_up(predict_probabilities(network, slices)).argmax(axis=0)
+    both = [
+        2 * ((predicted == k) & (labels == k)).sum() / ((predicted == k).sum() + (labels == k).sum()) for k in (1, 2, 3)
+    ]
+    return float(np.mean(both))
+
+
+@pytest.mark.parametrize("method", ["confuda", "fuda"])
+def test_adaptation_beats_the_source_network_under_a_shift(bundle, shifted, method) -> None:
+    slices, labels = shifted
+    before = measure_dice(bundle.segmenter, slices, labels)
+    # The toy network is too small for random contrast on top of everything.
+    settings = AdaptationSettings(steps=40, learning_rate=2e-3, randomise_source=False)
+    result = adapt(bundle, slices, method, settings, CPU)
+    assert measure_dice(result.network, slices, labels) > before + 0.02
+    assert all(np.isfinite(list(step.values())).all() for step in result.losses)
+
+
+def test_every_term_of_the_paper_is_there(bundle, shifted) -> None:
+    result = adapt(bundle, shifted[0], "confuda", AdaptationSettings(steps=3, warmup_share=0.0), CPU)
+    assert {"source", "stylised", "consistency", "contrast", "norm"} <= set(result.losses[-1])
+    assert all(result.losses[-1][name] != 0 for name in ("contrast", "norm"))
+
+
+def test_the_bundle_itself_never_changes(bundle, shifted) -> None:
+    before = {name: value.clone() for name, value in bundle.segmenter.state_dict().items()}
+    bank = bundle.bank.vectors.clone()
+    adapt(bundle, shifted[0][2:3], "confuda", AdaptationSettings(steps=3), CPU)
+    assert all(torch.equal(value, before[name]) for name, value in bundle.segmenter.state_dict().items())
+    assert torch.equal(bank, bundle.bank.vectors)
+
+
+def test_same_seed_same_network_other_seed_another(bundle, shifted) -> None:
+    settings = AdaptationSettings(steps=3)
+    one, two, other = (
+        adapt(bundle, shifted[0], "confuda", settings, CPU, seed).network.classifier.weight for seed in (1, 1, 2)
+    )
+    assert torch.equal(one, two) and not torch.equal(one, other)
+
+
+def test_epsilon_moves_to_harder_styles(bundle, shifted) -> None:
+    adaptation = Adaptation(bundle, shifted[0], "fuda", AdaptationSettings(tissue_share=0.0, epsilon_step=0.01), CPU, 0)
+    images, labels = adaptation._draw_source()
+    content = adaptation.rain.encoder(images)[-1]
+    code = adaptation.rain.encode_style(adaptation.target[: len(images)])
+    code = code._replace(log_sigma=code.log_sigma + 1)
+
+    def measure_loss(epsilon):
+        from confuda.losses.segmentation import compute_segmentation_loss
+
+        return compute_segmentation_loss(bundle.segmenter(adaptation.rain.stylise(content, code, epsilon)), labels)
+
+    epsilon = adaptation.epsilon.clone().requires_grad_(True)
+    easy = measure_loss(epsilon)
+    easy.backward()
+    adaptation._move_epsilon(epsilon)
+    assert measure_loss(adaptation.epsilon) > easy
+
+
+def test_epsilon_stays_fixed_in_the_warm_up(bundle, shifted) -> None:
+    settings = AdaptationSettings(steps=4, warmup_share=1.0, tissue_share=0.0)
+    adaptation = Adaptation(bundle, shifted[0], "fuda", settings, CPU, 0)
+    adaptation._move_epsilon = lambda epsilon: pytest.fail("eps moved during the warm-up")
+    adaptation.run()
+
+
+def test_a_report_that_cancels_stops_at_once(bundle, shifted) -> None:
+    seen = []
+
+    def report(step, total, losses, network) -> None:
+        seen.append(step)
+        if step == 2:
+            raise Cancelled("Cancelled.")
+
+    with pytest.raises(Cancelled):
+        adapt(bundle, shifted[0], "confuda", AdaptationSettings(steps=50), CPU, report=report)
+    assert seen == [1, 2]
+
+
+def test_tissue_style_gives_each_class_the_targets_intensities() -> None:
+    labels = torch.zeros(1, 32, 32, dtype=torch.long)
+    labels[:, 8:24, 8:24] = 1
+    labels[:, 12:20, 12:20] = 2
+    noise = 0.02 * torch.rand(1, 1, 32, 32)
+    source = 0.1 + 0.3 * (labels == 1).float()[:, None] + 0.8 * (labels == 2).float()[:, None] + noise
+    target = 0.6 - 0.5 * (labels == 1).float() + 0.2 * (labels == 2).float() + noise[:, 0]
+    probabilities = torch.nn.functional.one_hot(labels, 4).permute(0, 3, 1, 2).float()
+    styled = TissueStyle(target, probabilities, 0.5, least_pixels=10).apply(
+        source, labels, torch.Generator().manual_seed(0)
+    )
+    inner = {0: (slice(0, 5), slice(0, 5)), 1: (slice(9, 11), slice(12, 20)), 2: (slice(14, 18), slice(14, 18))}
+    for number, place in inner.items():
+        wanted = target[0][place].mean()
+        assert abs(styled[0, 0][place].mean() - wanted) < 0.13, number
+
+
+def test_clean_up_keeps_one_heart_and_fills_holes() -> None:
+    labels = np.zeros((3, 40, 40), int)
+    labels[:, 10:30, 10:30] = 1
+    labels[:, 14:26, 14:26] = 2
+    labels[1, 20, 20] = 0
+    labels[1, 2:4, 2:4] = 2
+    cleaned = clean_up(np.eye(4)[labels].transpose(3, 0, 1, 2).astype(np.float32)).argmax(axis=0)
+    assert cleaned[1, 20, 20] == 2
+    assert not cleaned[1, 2:4, 2:4].any()
+    assert (cleaned == 1).sum() == (labels == 1).sum()
+
+
+def make_opinion(voxels: int, agreement: float) -> Opinion:
+    probabilities = np.zeros((4, 1, 40, 40), np.float32)
+    probabilities[0] = 0.5
+    for label in (1, 2, 3):
+        probabilities[label, 0, label * 10 : label * 10 + 5, :voxels] = 1
+    return Opinion(probabilities, agreement)
+
+
+@pytest.mark.parametrize(
+    "adapted, losses, accepted",
+    [
+        (make_opinion(20, 0.9), [{"total": 1.0}], True),
+        (make_opinion(20, 0.7), [{"total": 1.0}], False),
+        (make_opinion(2, 0.9), [{"total": 1.0}], False),
+        (make_opinion(20, 0.9), [{"total": float("nan")}], False),
+    ],
+)
+def test_worse_networks_are_not_kept(adapted, losses, accepted) -> None:
+    verdict, reason = judge_adaptation(make_opinion(20, 0.9), adapted, losses)
+    assert verdict is accepted and bool(reason) is not accepted
+
+
+def test_presets_and_overrides() -> None:
+    assert PRESETS["paper"].lambda_contrast == 1 and PRESETS["paper"].lambda_norm == 0.5
+    assert make_settings("fast", {"steps": 5, "temperature": 1}).steps == 5
+    for overrides in (
+        {"stepz": 5},
+        {"steps": "many"},
+        {"steps": 0},
+        {"temperature": -1},
+        {"lambda_norm": float("nan")},
+    ):
+        with pytest.raises(UsageError):
+            make_settings("fast", overrides)
+    with pytest.raises(UsageError, match="preset"):
+        make_settings("quick", {})
+
+
+def test_predictions_of_flips_are_turned_back(bundle, shifted) -> None:
+    flipped = predict_probabilities(bundle.segmenter, shifted[0][:, ::-1].copy())[:, :, ::-1]
+    np.testing.assert_allclose(predict_probabilities(bundle.segmenter, shifted[0]), flipped, atol=0.03)
+
+
+def test_an_empty_answer_stays_empty() -> None:
+    nothing = np.zeros((4, 2, 16, 16), np.float32)
+    nothing[0] = 1
+    np.testing.assert_array_equal(clean_up(nothing), nothing)
