@@ -3,8 +3,8 @@
     python benchmarks/quality.py ../shared/data/MS-CMRSeg/native -o out/quality
     python benchmarks/quality.py ../shared/data/MS-CMRSeg/registered --sequence T2 --runs none confuda:few-shot
 
-A volume is ``patientN_SEQ.nii.gz`` with ``patientN_SEQ_manual.nii.gz`` or ``patientN_manual.nii.gz`` beside it. Labels are read
-for scoring only, after the segmentation is written.
+A volume is ``patientN_SEQ.nii.gz`` with ``patientN_SEQ_manual.nii.gz`` or ``patientN_manual.nii.gz`` beside it.
+Labels are read for scoring only, after the segmentation is written.
 """
 
 import argparse

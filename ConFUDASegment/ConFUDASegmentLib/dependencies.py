@@ -144,9 +144,9 @@ def _installTorch() -> None:
 
 def _installOther(requirement: str) -> None:
     try:
-        import slicer.packaging
+        from slicer import packaging
     except ImportError:
         slicer.util.pip_install(requirement)  # Slicer 5.10 and older
         return
     # The user has been asked already: once is enough.
-    slicer.packaging.pip_ensure(requirement, prompt_install=False, requester="ConFUDA")
+    packaging.pip_ensure(requirement, prompt_install=False, requester="ConFUDA")

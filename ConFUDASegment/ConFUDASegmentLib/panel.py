@@ -94,6 +94,7 @@ class Panel:
         """Once, and only where PyTorch is there to be asked."""
         if not self._probe.devices and not self._dependencies.missing():
             self._probe.start()
+            self._refresh()
 
     def close(self) -> None:
         """The module is unloaded or Slicer quits."""

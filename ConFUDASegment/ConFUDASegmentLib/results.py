@@ -50,7 +50,7 @@ def writeTable(scene: Any, segmentationNode: Any, volumesMl: Dict[str, float]) -
         table.RemoveAllColumns()
         for column in (names, millilitres, grams):
             table.AddColumn(column)
-        table.SetUseColumnNameAsColumnHeader(True)
+        table.SetUseColumnTitleAsColumnHeader(True)
         table.SetLocked(True)
     finally:
         table.EndModify(wasModifying)

@@ -100,8 +100,9 @@ def exportVolume(volumeNode: Any, path: str) -> Geometry:
 
 def readLabels(path: str, expected: Geometry) -> Any:
     """The worker's labelmap as a vtkImageData, once it is seen to lie on the volume's own grid."""
-    labels = slicer.vtkMRMLLabelMapVolumeNode()
-    storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
+    labels = slicer.vtkMRMLScalarVolumeNode()
+    # Not the archetype storage, which turns left-handed grids round when it reads them.
+    storage = slicer.vtkMRMLNRRDStorageNode()
     storage.SetFileName(path)
     if not storage.ReadData(labels) or labels.GetImageData() is None:
         raise JobFailedError(_("The segmentation that the worker wrote can't be read."))

@@ -1,8 +1,8 @@
 """A bundle: network weights, style transfer, source exemplars and what is known about them, in one folder.
 
 ``bundle.json`` describes it (format, classes, spacing, network settings, SHA-256 of each file, training data, licence,
-scores); ``segmenter.safetensors``, ``rain.safetensors`` and ``source.safetensors`` hold the tensors. Nothing else is read
-and nothing is ever unpickled.
+scores); ``segmenter.safetensors``, ``rain.safetensors`` and ``source.safetensors`` hold the tensors. Nothing else
+is read and nothing is ever unpickled.
 """
 
 import hashlib

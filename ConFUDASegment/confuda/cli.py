@@ -1,4 +1,5 @@
-"""The command line, ``confuda ...``: options to calls, errors to one line and an exit code. Torch loads only when needed."""
+"""The command line, ``confuda ...``: options to calls, errors to one line and an exit code. Torch loads only when
+needed."""
 
 import argparse
 import json

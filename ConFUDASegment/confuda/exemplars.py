@@ -15,8 +15,8 @@ from confuda.networks.drunet import DRUNet
 def choose_exemplars(labels: np.ndarray, volume: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Indices of ``count`` slices with a heart in them, from as many volumes as there are, at all levels of the heart.
 
-    Volumes are taken in random order; the k-th takes its slice at a level (base to apex) that a low-discrepancy sequence
-    gives, so that levels are covered evenly.
+    Volumes are taken in random order; the k-th takes its slice at a level (base to apex) that a low-discrepancy
+    sequence gives, so that levels are covered evenly.
     """
     heart = labels.reshape(len(labels), -1).any(axis=1)
     order = np.random.default_rng(seed).permutation(np.unique(volume[heart]))

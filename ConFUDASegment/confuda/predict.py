@@ -63,8 +63,8 @@ def predict_probabilities(
 def clean_up(probabilities: np.ndarray) -> np.ndarray:
     """Soft labels (K, S, H, W) whose largest class is anatomically tidier; the shape of edges is kept.
 
-    The heart is one piece in space, and so is each structure: what lies apart from the largest piece becomes background.
-    Holes in the blood pool become blood pool. Slices are neighbours only where pixels touch face to face.
+    The heart is one piece in space, and so is each structure: what lies apart from the largest piece becomes
+    background. Holes in the blood pool become blood pool. Slices are neighbours only where pixels touch face to face.
     """
     cleaned = probabilities.copy()
     labels = cleaned.argmax(axis=0)

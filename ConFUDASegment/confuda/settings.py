@@ -16,18 +16,19 @@ DEFAULT_PRESET = "balanced"
 class AdaptationSettings:
     """Settings of one adaptation; each name may be overridden by the user.
 
-    steps: optimiser steps; source_batch, target_batch: images of each kind a step (stylised sources come on top, as many
-    as sources; augmented targets, as many as targets). learning_rate with optimizer "adamw" or "sgd".
+    steps: optimiser steps; source_batch, target_batch: images of each kind a step (stylised sources come on top, as
+    many as sources; augmented targets, as many as targets). learning_rate with optimizer "adamw" or "sgd".
     average_decay: of the running average of the weights that is kept in the end; 0 keeps the last weights.
     warmup_share: share of the steps in which eps stays random and the contrastive terms ramp up.
     epsilon_step: length of an eps step against the segmenter, in standard deviations of the style code.
     lambda_contrast, lambda_norm, lambda_consistency: weights of MPCCL, CNR (equation (4)) and of FUDA's consistency.
     temperature, partitions: tau and P. include_background, relative_norm, mean_over_classes, gradient_through_weights,
     minimum_mass: see ``confuda.losses.contrastive``.
-    randomise_source: random contrast on the source images, as in pretraining. tissue_share: share of the stylised images
-    whose classes take their intensities from the target's confident pixels of that class instead of RAIN.
+    randomise_source: random contrast on the source images, as in pretraining. tissue_share: share of the stylised
+    images whose classes take their intensities from the target's confident pixels of that class instead of RAIN.
     lambda_self: weight of the segmentation loss on augmented targets against confident labels of the averaged network;
-    confidence: probability from which a pixel counts as confident. refresh_every: steps between two looks at the target.
+    confidence: probability from which a pixel counts as confident. refresh_every: steps between two looks at the
+    target.
     """
 
     steps: int = 60
@@ -40,7 +41,7 @@ class AdaptationSettings:
     epsilon_step: float = 0.5
     lambda_contrast: float = 0.05
     lambda_norm: float = 0.05
-    lambda_consistency: float = 2e-3
+    lambda_consistency: float = 0.05
     temperature: float = 0.5
     partitions: int = 4
     include_background: bool = True

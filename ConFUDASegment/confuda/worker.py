@@ -1,7 +1,8 @@
 """The one door for Slicer and for tests: ``python -m confuda.worker`` does one job and tells about it in JSON lines.
 
-stdin: the first line is the job (the fields of ``confuda.pipeline.Job``); a later line ``cancel``, or the end of stdin, ends
-the worker within two seconds. stdout: events ``started``, ``progress``, ``preview``, ``warning``, ``finished``, ``failed``.
+stdin: the first line is the job (the fields of ``confuda.pipeline.Job``); a later line ``cancel``, or the end of
+stdin, ends the worker within two seconds. stdout: events ``started``, ``progress``, ``preview``, ``warning``,
+``finished``, ``failed``.
 """
 
 import dataclasses

@@ -210,15 +210,27 @@ class Host:
         slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
 
     def _followSubjectHierarchy(self) -> None:
-        """Each volume, segmentation and table gets its item: a Qt plugin does this in the application."""
+        """Each volume, segmentation and table has its item: a Qt plugin sees to this in the application."""
+
+        def hierarchyFor(node: Any) -> Any:
+            wanted = any(node.IsA(kind) for kind in ("vtkMRMLVolumeNode", "vtkMRMLSegmentationNode", "vtkMRMLTableNode"))
+            return slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene) if wanted else None
+
         @vtk.calldata_type(vtk.VTK_OBJECT)
         def onAdded(_caller: Any, _event: Any, node: Any) -> None:
-            if any(node.IsA(kind) for kind in ("vtkMRMLVolumeNode", "vtkMRMLSegmentationNode", "vtkMRMLTableNode")):
-                hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
-                if not node.GetHideFromEditors() and not hierarchy.GetItemByDataNode(node):
-                    hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
+            hierarchy = hierarchyFor(node)
+            if hierarchy is not None and not node.GetHideFromEditors() and not hierarchy.GetItemByDataNode(node):
+                hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
+
+        @vtk.calldata_type(vtk.VTK_OBJECT)
+        def onRemoved(_caller: Any, _event: Any, node: Any) -> None:
+            hierarchy = hierarchyFor(node)
+            item = hierarchy.GetItemByDataNode(node) if hierarchy is not None else 0
+            if item:
+                hierarchy.RemoveItem(item, False, False)
 
         slicer.mrmlScene.AddObserver(slicer.mrmlScene.NodeAddedEvent, onAdded)
+        slicer.mrmlScene.AddObserver(slicer.mrmlScene.NodeAboutToBeRemovedEvent, onRemoved)
 
     @staticmethod
     def _installPythonModules() -> None:

@@ -148,7 +148,7 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
     def childEvent(self, event: Any) -> None:
         super().childEvent(event)
         if event.added() and self._collapsed:
-            QtCore.QTimer.singleShot(0, lambda: self._setCollapsed(self._collapsed))
+            QtCore.QTimer.singleShot(0, self, self._reapply)
 
     def showEvent(self, event: Any) -> None:
         self._setCollapsed(self._collapsed)
@@ -172,6 +172,9 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
                     child.show()
         self.setMaximumHeight(self._header.sizeHint().height() + 4 if collapsed else 16777215)
         self.contentsCollapsed.emit(collapsed)
+
+    def _reapply(self) -> None:
+        self._setCollapsed(self._collapsed)
 
     def _text(self) -> str:
         return self._header.text()

@@ -23,7 +23,8 @@ def bundle(small_bundle_folder):
 
 @pytest.fixture(scope="module")
 def shifted(heart):
-    """The toy heart with a right ventricle nearly as dark as muscle: a shift that hurts the source network. And its truth."""
+    """The toy heart with a right ventricle nearly as dark as muscle: a shift that hurts the source network. And its
+    truth."""
     image, truth = heart
     stack = ShortAxisStack(image, 1.5)
     crop = stack.crop((43, 50), 64)

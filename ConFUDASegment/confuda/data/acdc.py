@@ -30,8 +30,8 @@ class LabelledCase(NamedTuple):
 class SliceSet(NamedTuple):
     """Slices of many volumes on one in-plane grid, centred on the heart.
 
-    images (N, H, W) uint8; labels (N, H, W) uint8 0 background 1 MYO 2 LV 3 RV; volume (N,) number of the volume a slice
-    belongs to, so that neighbours can be told from strangers; names: one a volume.
+    images (N, H, W) uint8; labels (N, H, W) uint8 0 background 1 MYO 2 LV 3 RV; volume (N,) number of the volume a
+    slice belongs to, so that neighbours can be told from strangers; names: one a volume.
     """
 
     images: np.ndarray

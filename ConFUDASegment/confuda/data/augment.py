@@ -84,7 +84,8 @@ def sample_grid(
     settings: GeometrySettings,
     generator: Optional[torch.Generator] = None,
 ) -> Tensor:
-    """Random sampling grids (B, size, size, 2) for :func:`torch.nn.functional.grid_sample` from ``source_size`` images."""
+    """Random sampling grids (B, size, size, 2) for :func:`torch.nn.functional.grid_sample` from ``source_size``
+    images."""
     angle = _uniform((count,), -settings.rotation, settings.rotation, generator) * math.pi / 180
     scale = torch.exp(_uniform((count,), math.log(settings.scale[0]), math.log(settings.scale[1]), generator))
     stretch = torch.exp(_uniform((count,), -settings.shear, settings.shear, generator))
@@ -143,7 +144,8 @@ def map_intensity(images: Tensor, generator: Optional[torch.Generator] = None, k
 
 
 def soften_labels(labels: Tensor, classes: int, generator: Optional[torch.Generator] = None) -> Tensor:
-    """One-hot ``labels`` (B, H, W) as (B, classes, H, W) with edges about a pixel wide, as partial volume makes them."""
+    """One-hot ``labels`` (B, H, W) as (B, classes, H, W) with edges about a pixel wide, as partial volume makes
+    them."""
     masks = F.one_hot(labels, classes).permute(0, 3, 1, 2).float()
     return _gaussian_blur(masks, _uniform((len(labels),), 0.4, 1.0, generator))
 
@@ -229,7 +231,8 @@ def _pad_side(images: Tensor, probability: float, generator: Optional[torch.Gene
 
 
 def rescale_intensity(images: Tensor, generator: Optional[torch.Generator] = None) -> Tensor:
-    """Min-max between random low and high percentiles of each image, as the normalisation of another volume might do."""
+    """Min-max between random low and high percentiles of each image, as the normalisation of another volume might
+    do."""
     count = images.shape[0]
     flat = images.reshape(count, -1)
     # Every seventh pixel is enough for a percentile, and sorting is what costs.

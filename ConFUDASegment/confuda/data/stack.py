@@ -20,8 +20,8 @@ _ROW_AXIS_REFERENCE = np.array([0.0, 1.0, -1.0])
 def find_slice_axis(size: Sequence[int], spacing_mm: Sequence[float]) -> int:
     """The axis (0, 1 or 2 in SimpleITK's order) along which the slices are stacked.
 
-    A single axis of one voxel wins; then the axis with clearly the largest spacing; then the axis with the fewest voxels,
-    the last one when there is a tie.
+    A single axis of one voxel wins; then the axis with clearly the largest spacing; then the axis with the fewest
+    voxels, the last one when there is a tie.
     """
     single = [axis for axis in range(3) if size[axis] == 1]
     if len(single) == 1:
@@ -50,7 +50,8 @@ def normalise_intensity(slices: np.ndarray, low: float = 1.0, high: float = 99.0
 
 @dataclass(frozen=True)
 class CanonicalFrame:
-    """How the axes of a volume map to (slice, row, column): axis numbers in SimpleITK's order, and which ones are flipped."""
+    """How the axes of a volume map to (slice, row, column): axis numbers in SimpleITK's order, and which ones are
+    flipped."""
 
     axes: Tuple[int, int, int]
     flipped: Tuple[bool, bool, bool]
@@ -92,7 +93,8 @@ class CanonicalFrame:
 
 @dataclass(frozen=True)
 class PlaneGrid:
-    """An in-plane pixel grid in the canonical frame: size (rows, columns), spacing and position of pixel (0, 0) in mm."""
+    """An in-plane pixel grid in the canonical frame: size (rows, columns), spacing and position of pixel (0, 0) in
+    mm."""
 
     size: Tuple[int, int]
     spacing_mm: Tuple[float, float]
@@ -115,7 +117,8 @@ class PlaneGrid:
         return PlaneGrid((size, size), self.spacing_mm, (origin[0], origin[1]))
 
     def to_image(self, slices: np.ndarray) -> sitk.Image:
-        """A SimpleITK volume of ``slices`` (S, rows, columns) on this grid; slices are 1 mm apart, which no one reads."""
+        """A SimpleITK volume of ``slices`` (S, rows, columns) on this grid; slices are 1 mm apart, which no one
+        reads."""
         image = sitk.GetImageFromArray(np.ascontiguousarray(slices))
         image.SetSpacing((self.spacing_mm[1], self.spacing_mm[0], 1.0))
         image.SetOrigin((self.origin_mm[1], self.origin_mm[0], 0.0))
@@ -125,7 +128,8 @@ class PlaneGrid:
 def resample_in_plane(
     slices: np.ndarray, source: PlaneGrid, target: PlaneGrid, interpolator: int = sitk.sitkLinear, outside: float = 0.0
 ) -> np.ndarray:
-    """``slices`` (S, rows, columns) of ``source`` on ``target``; linear interpolation is smoothed first when it shrinks."""
+    """``slices`` (S, rows, columns) of ``source`` on ``target``; linear interpolation is smoothed first when it
+    shrinks."""
     if source == target:
         return np.array(slices, copy=True)
     image = source.to_image(slices)
@@ -202,7 +206,8 @@ class ShortAxisStack:
 
 
 class HeartCrop:
-    """A square window of a stack: what the network sees. ``slices`` (S, size, size) in [0, 1], zero outside the image."""
+    """A square window of a stack: what the network sees. ``slices`` (S, size, size) in [0, 1], zero outside the
+    image."""
 
     def __init__(self, stack: ShortAxisStack, grid: PlaneGrid) -> None:
         self.stack = stack

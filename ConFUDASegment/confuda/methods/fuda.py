@@ -19,5 +19,7 @@ class FUDA(Method):
     uses_style = True
 
     def compute_terms(self, views: Views) -> Dict[str, Tensor]:
-        difference = F.mse_loss(views.stylised.bottleneck.float(), views.source.bottleneck.float())
+        stylised, source = views.stylised.bottleneck.float(), views.source.bottleneck.float()
+        # Relative to the feature's own size: nothing normalises the bottleneck, and its scale is the network's whim.
+        difference = F.mse_loss(stylised, source) / source.detach().square().mean().clamp_min(1e-12)
         return {"consistency": self.settings.lambda_consistency * difference}

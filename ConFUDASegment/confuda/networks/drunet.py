@@ -27,7 +27,8 @@ def _conv_block(channels_in: int, channels_out: int, normalisation: str) -> nn.S
 
 
 class EncoderLevel(nn.Module):
-    """Two convolution blocks; from the second level on the level's input is joined to its output by a 1x1 convolution."""
+    """Two convolution blocks; from the second level on the level's input is joined to its output by a 1x1
+    convolution."""
 
     def __init__(self, channels_in: int, channels_out: int, normalisation: str, residual: bool) -> None:
         super().__init__()
@@ -89,7 +90,8 @@ class DRUNet(nn.Module):
         channels: channels of an input image (the published build has 3, ours 1).
         classes: number of classes with the background.
         width: channels of the first level and of ``features`` (the published build has 32).
-        normalisation: ``"batch"`` as published, ``"instance"`` or ``"group"`` (of 8 channels; independent of the batch).
+        normalisation: ``"batch"`` as published, ``"instance"`` or ``"group"`` (of 8 channels; independent of the
+            batch).
         standardise: bring each image to zero mean and unit variance first, so that its scale does not matter.
 
     Raises:

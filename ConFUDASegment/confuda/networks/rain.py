@@ -42,7 +42,8 @@ def _convolve(channels_in: int, channels_out: int) -> List[nn.Module]:
 
 
 class Encoder(nn.Module):
-    """VGG-like encoder; its outputs are the first activation at each of the depths (as relu1_1 .. relu4_1 of VGG-19)."""
+    """VGG-like encoder; its outputs are the first activation at each of the depths (as relu1_1 .. relu4_1 of
+    VGG-19)."""
 
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
@@ -134,9 +135,9 @@ class RAIN(nn.Module):
     def compute_losses(self, content: Tensor, style: Tensor, epsilon: Tensor) -> Dict[str, Tensor]:
         """The four terms of L_RAIN and their weighted sum ``total``, for images (B, 1, H, W) in [0, 1].
 
-        content: MSE of the output's deepest feature against the AdaIN target; style: MSE of channel means and deviations
-        at every depth; kl: KL(N(mu, sigma) || N(0, 1)), mean over the code; reconstruction: MSE between decoded and true
-        style statistics in units of their spread.
+        content: MSE of the output's deepest feature against the AdaIN target; style: MSE of channel means and
+        deviations at every depth; kl: KL(N(mu, sigma) || N(0, 1)), mean over the code; reconstruction: MSE between
+        decoded and true style statistics in units of their spread.
         """
         with torch.no_grad():
             content_feature = self.encoder(content)[-1]

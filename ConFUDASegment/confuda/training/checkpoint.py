@@ -35,9 +35,14 @@ def flatten_optimizer(optimizer: torch.optim.Optimizer) -> Dict[str, Tensor]:
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Dict[str, Tensor]) -> None:
     """Put back what :func:`flatten_optimizer` saved; the parameter groups stay as the caller made them."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     states: Dict[int, Dict[str, Tensor]] = {}
     for key, value in pick_state("optimizer", tensors).items():
         number, name = key.split(".", 1)
+        parameter = parameters[int(number)]
+        # Fused optimisers walk through memory side by side: an average must lie in memory as its parameter does.
+        if value.shape == parameter.shape:
+            value = torch.empty_like(parameter, requires_grad=False).copy_(value)
         states.setdefault(int(number), {})[name] = value
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
 

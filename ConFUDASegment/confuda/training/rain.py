@@ -1,4 +1,5 @@
-"""Pretraining of RAIN on source slices: first encoder and decoder as an autoencoder, then L_RAIN with the encoder frozen.
+"""Pretraining of RAIN on source slices: first encoder and decoder as an autoencoder, then L_RAIN with the encoder
+frozen.
 
 The styles it learns come from slices with random contrast, so that the style code spans far more than the source's look
 although no target image is seen.
@@ -137,8 +138,7 @@ def train_rain(
                 if report is not None:
                     per_step = (time.monotonic() - began) / (done - start)
                     terms = "  ".join(f"{name} {value:.4f}" for name, value in row.items())
-                    report(
-                        f"step {done}/{total}  {terms}  {per_step:.2f} s/step  {per_step * (total - done) / 60:.0f} min left"
-                    )
+                    left_min = per_step * (total - done) / 60
+                    report(f"step {done}/{total}  {terms}  {per_step:.2f} s/step  {left_min:.0f} min left")
     keep(total)
     return rain

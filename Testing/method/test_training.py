@@ -1,0 +1,155 @@
+"""Training as a user runs it: losses fall, stopping and resuming changes nothing, the bundle comes out whole."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+
+from confuda.bundle import load_bundle
+from confuda.cli import main
+from confuda.data.acdc import find_acdc_cases, load_slices, split_acdc_cases
+from confuda.data.augment import ContrastSettings, GeometrySettings, map_intensity, randomise_contrast, sample_grid, warp
+from confuda.errors import InputError
+from confuda.training.checkpoint import load_checkpoint
+from confuda.training.segmenter import SegmenterSettings, train_segmenter
+from Testing.conftest import make_heart
+
+SMALL = ["--set", "width=4", "--set", "batch=2", "--set", "crop=64", "--set", "window=96"]
+
+
+@pytest.fixture(scope="module")
+def toy_acdc(tmp_path_factory) -> Path:
+    """Four patients in ACDC's layout and with its label values; patient010 is held out."""
+    folder = tmp_path_factory.mktemp("acdc")
+    for number in (1, 2, 3, 10):
+        patient = folder / f"patient{number:03d}"
+        patient.mkdir()
+        image, truth = make_heart(slices=3, seed=number)
+        own = np.array([0, 2, 3, 1], np.uint8)[sitk.GetArrayFromImage(truth)]
+        labels = sitk.GetImageFromArray(own)
+        labels.CopyInformation(truth)
+        for frame in ("frame01", "frame12"):
+            sitk.WriteImage(image, str(patient / f"patient{number:03d}_{frame}.nii.gz"))
+            sitk.WriteImage(labels, str(patient / f"patient{number:03d}_{frame}_gt.nii.gz"))
+    return folder
+
+
+def test_loader_maps_labels_by_name_and_centres_the_heart(toy_acdc) -> None:
+    cases = find_acdc_cases(toy_acdc)
+    assert len(cases) == 8
+    assert {case.patient for case in split_acdc_cases(cases, True)} == {"patient010"}
+    slices = load_slices(cases[:2], 1.5, 96)
+    _, truth = make_heart(slices=3, seed=1)
+    expected = sitk.GetArrayFromImage(truth)
+    for label in (1, 2, 3):
+        assert (slices.labels[:3] == label).sum() == (expected == label).sum()
+    middle = np.argwhere(slices.labels.any(axis=0)).mean(axis=0)
+    np.testing.assert_allclose(middle, 48, atol=1)
+
+
+def test_wrong_layouts_name_what_was_expected(toy_acdc, tmp_path) -> None:
+    with pytest.raises(InputError, match="patient001_frame01.nii.gz"):
+        find_acdc_cases(tmp_path)
+    (tmp_path / "patient001").mkdir()
+    (tmp_path / "patient001" / "patient001_frame01.nii.gz").write_bytes(b"")
+    with pytest.raises(InputError, match="patient001_frame01_gt.nii.gz"):
+        find_acdc_cases(tmp_path)
+
+
+def test_neighbours_stay_in_their_volume(toy_acdc) -> None:
+    slices = load_slices(find_acdc_cases(toy_acdc)[:2], 1.5, 96)
+    index = np.arange(6)
+    np.testing.assert_array_equal(slices.neighbour(index, np.ones(6, int)), [1, 2, 2, 4, 5, 5])
+    np.testing.assert_array_equal(slices.neighbour(index, -np.ones(6, int)), [0, 0, 1, 3, 3, 4])
+
+
+def test_image_and_labels_move_together() -> None:
+    labels = torch.zeros(4, 96, 96, dtype=torch.long)
+    labels[:, 30:50, 40:70] = 2
+    grid = sample_grid(4, (96, 96), 64, GeometrySettings(), torch.Generator().manual_seed(0))
+    image, moved = warp((labels == 2).float()[:, None], labels, grid)
+    agreement = ((image[:, 0] > 0.5) == (moved == 2)).float().mean()
+    assert agreement > 0.999
+
+
+def test_geometry_without_motion_is_the_central_window() -> None:
+    still = GeometrySettings(0.0, False, (1.0, 1.0), 0.0, 0.0, 0.0, 0.0, 0.0)
+    images = torch.rand(2, 1, 96, 96)
+    moved, _ = warp(images, None, sample_grid(2, (96, 96), 64, still))
+    torch.testing.assert_close(moved, images[:, :, 16:80, 16:80], atol=1e-4, rtol=1e-4)
+
+
+def test_random_contrast_keeps_range_and_anatomy() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.zeros(16, 64, 64, dtype=torch.long)
+    labels[:, 10:50, 10:50] = 1
+    labels[:, 20:40, 20:40] = 2
+    images = 0.2 + 0.5 * (labels == 2).float()[:, None] + 0.05 * torch.rand(16, 1, 64, 64)
+    changed = randomise_contrast(images, labels, ContrastSettings(), generator)
+    assert changed.shape == images.shape and 0 <= changed.min() and changed.max() <= 1
+    assert torch.isfinite(changed).all()
+    # Blood is not always the bright one any more.
+    blood = (changed[:, 0] * (labels == 2)).sum((1, 2)) / (labels == 2).sum((1, 2))
+    muscle = (changed[:, 0] * (labels == 1)).sum((1, 2)) / (labels == 1).sum((1, 2))
+    assert (blood > muscle).any() and (blood < muscle).any()
+
+
+def test_intensity_maps_are_monotone_or_not() -> None:
+    ramp = torch.linspace(0, 1, 64).expand(200, 1, 1, 64)
+    mapped = map_intensity(ramp, torch.Generator().manual_seed(0))
+    steps = mapped[:, 0, 0].diff(dim=1)
+    rising, falling = (steps >= -1e-6).all(1), (steps <= 1e-6).all(1)
+    assert 70 < rising.sum() < 160 and falling.sum() > 10 and (~rising & ~falling).sum() > 20
+
+
+def test_stopping_and_resuming_gives_the_same_network(toy_acdc, tmp_path) -> None:
+    slices = load_slices(find_acdc_cases(toy_acdc)[:4], 1.5, 96)
+    settings = SegmenterSettings(width=4, batch=2, crop=64, window=96, steps=6, warmup_steps=2)
+
+    def train(folder: Path, **more) -> torch.Tensor:
+        network = train_segmenter(slices, slices, folder, settings, validate_every=100, **more)
+        return torch.cat([value.flatten() for value in network.state_dict().values()])
+
+    whole = train(tmp_path / "whole")
+
+    class Stop(Exception):
+        pass
+
+    def stop_late(line: str) -> None:
+        raise Stop
+
+    # Interrupted at its end, after a checkpoint that an earlier step left.
+    with pytest.raises(Stop):
+        train_segmenter(
+            slices, slices, tmp_path / "parts", settings, report=stop_late, checkpoint_every_s=0.0, validate_every=4
+        )
+    _, record = load_checkpoint(tmp_path / "parts" / "segmenter-checkpoint.safetensors")
+    assert record["step"] < 6
+    torch.testing.assert_close(train(tmp_path / "parts", resume=True), whole, rtol=0, atol=0)
+
+
+def test_both_trainings_and_the_bundle_by_the_documented_commands(toy_acdc, tmp_path, capsys) -> None:
+    common = ["--data", str(toy_acdc)]
+    segmenter, rain, bundle = tmp_path / "segmenter", tmp_path / "rain", tmp_path / "bundle"
+    steps = ["--set", "steps=60", "--set", "warmup_steps=5", "--set", "learning_rate=0.01"]
+    assert main(["train", "segmenter", *common, "-o", str(segmenter), *SMALL, *steps]) == 0
+    few = ["--set", "autoencoder_steps=15", "--set", "style_steps=15", "--set", "widths=[4,4,8,8]", "--set", "latent=4"]
+    assert main(["train", "rain", *common, "-o", str(rain), *SMALL[2:], *few]) == 0
+    assert main(["train", "rain", *common, "-o", str(rain), "--resume"]) == 0
+    parts = ["--segmenter", str(segmenter), "--rain", str(rain)]
+    assert main(["bundle", "build", *parts, *common, "-o", str(bundle)]) == 0
+    assert main(["bundle", "verify", str(bundle)]) == 0
+    rows = [json.loads(line) for line in (segmenter / "segmenter-log.jsonl").read_text().splitlines()]
+    assert rows[-1]["step"] == 60 and rows[-1]["loss"] < 2.3 and 0 <= rows[-1]["bssfp"] <= 1
+    loaded = load_bundle(bundle)
+    assert loaded.images.shape[-1] == 96 and (loaded.bank.mass > 0).all()
+    assert "held out" in loaded.description["training"]["data"]
+
+
+def test_unknown_training_settings_are_refused(toy_acdc, tmp_path) -> None:
+    arguments = ["train", "rain", "--data", str(toy_acdc), "-o", str(tmp_path), "--set"]
+    assert main([*arguments, "stepz=3"]) == 2
+    assert main([*arguments, "batch=many"]) == 2
