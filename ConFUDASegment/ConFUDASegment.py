@@ -1,4 +1,4 @@
-"""ConFUDASegment: adapts a segmentation network to one cardiac LGE volume and segments it. Thin: see ConFUDASegmentLib."""
+"""ConFUDASegment: adapts a network to one cardiac MR volume and segments it. Thin: the work is in ConFUDASegmentLib."""
 
 import os
 import time
@@ -28,17 +28,17 @@ class ConFUDASegment(ScriptedLoadableModule):
         parent.dependencies = []
         parent.contributors = ["ConFUDA developers"]
         parent.helpText = _(
-            "Segments the myocardium and the left and right ventricle in short-axis cardiac MR with late gadolinium "
-            "enhancement. The network was trained on another kind of images and adapts itself to your volume, without "
-            "labels: choose a volume and press <b>Adapt &amp; Segment</b>. Everything runs on this computer; no image "
-            "leaves it.<br><br><b>Not a medical device.</b> Research software: do not use it for diagnosis or treatment, "
-            "and let a trained person check each segmentation."
+            "Segments the myocardium and the left and right ventricle in short-axis cardiac MR, for example with late "
+            "gadolinium enhancement. The network was trained on another kind of images and adapts itself to your volume, "
+            "without labels: choose a volume and press <b>Adapt &amp; Segment</b>. Everything runs on this computer; no "
+            "image leaves it.<br><br><b>Not a medical device.</b> Research software: do not use it for diagnosis or "
+            "treatment, and let a trained person check each segmentation."
         )
         parent.acknowledgementText = _(
-            "Implements the method of: M. Gu, S. Vesal, R. Kosti, A. Maier: Few-shot Unsupervised Domain Adaptation for "
-            "Multi-modal Cardiac Image Segmentation (BVM 2022), and its contrastive extension ConFUDA. The bundled network "
-            "is trained on the ACDC data set (O. Bernard et al., IEEE Transactions on Medical Imaging 37, 2018; "
-            "CC BY-NC-SA 4.0). Please cite both works when you use it."
+            "Implements the method of M. Gu, S. Vesal, R. Kosti, A. Maier et al.: ConFUDA: Contrastive Fewshot "
+            "Unsupervised Domain Adaptation for Medical Image Segmentation, arXiv:2206.03888, 2022. The bundled "
+            "network and the sample volume derive from the ACDC data set (O. Bernard et al., IEEE Transactions on "
+            "Medical Imaging 37, 2018; CC BY-NC-SA 4.0). Please cite both works when you use it."
         )
         slicer.app.connect("startupCompleted()", onStartupCompleted)
 
@@ -136,14 +136,14 @@ class ConFUDASegmentLogic(ScriptedLoadableModuleLogic):
         return ConFUDASegmentParameterNode(ScriptedLoadableModuleLogic.getParameterNode(self))
 
     def adaptAndSegment(self, volumeNode: Any, outputNode: Any = None, **options: Any) -> Any:
-        """Segments a volume and returns the segmentation node. Options as in `start`. The window stays alive meanwhile."""
+        """Segments a volume and returns the segmentation node. Options as in `start`. The window stays alive."""
         return self.start(volumeNode, outputNode, **options).wait()
 
     def start(
         self,
         volumeNode: Any,
         outputNode: Any = None,
-        mode: str = "one-shot",
+        mode: str = "few-shot",
         slice: Optional[int] = None,
         method: str = "confuda",
         preset: str = "balanced",
@@ -157,14 +157,16 @@ class ConFUDASegmentLogic(ScriptedLoadableModuleLogic):
     ) -> Any:
         """Starts a run and returns its job at once: `job.cancel()`, `job.wait()`, `job.state`, `job.progress`.
 
-        slice: 0-based along the volume's slice axis, None for automatic. onProgress: called with a Progress, which prints
-        as one line. Raises ConFUDAError (a RuntimeError) with one sentence if the input can't be used.
+        slice: 0-based along the volume's slice axis, None for automatic. onProgress: called with a Progress, which
+        prints as one line. Raises ConFUDAError (a RuntimeError) with one sentence if the input can't be used.
         """
         from ConFUDASegmentLib.dependencies import Dependencies
         from ConFUDASegmentLib.request import SegmentationRequest
 
         Dependencies().check()
-        request = SegmentationRequest(mode, slice, method, preset, device, seed, bundle, center, dict(settings or {}), preview)
+        request = SegmentationRequest(
+            mode, slice, method, preset, device, seed, bundle, center, dict(settings or {}), preview
+        )
         return self.startRequest(volumeNode, outputNode, request, onProgress)
 
     def startRequest(

@@ -60,6 +60,20 @@ def score_case(
     return {"case": volume.name.split(".")[0], "run": run, "preset": preset, "scores": scores, "summary": summary}
 
 
+def summarise(rows: List[Dict[str, Any]]) -> Dict[str, Dict[str, Any]]:
+    """The mean over cases of each run: Dice by structure and on average, HD95 in mm, seconds."""
+    summary = {}
+    for run in dict.fromkeys(row["run"] for row in rows):
+        own = [row for row in rows if row["run"] == run]
+        means = {name: [row["scores"][name]["dice"] for row in own] for name in NAMES}
+        means["dice"] = [row["scores"]["average"]["dice"] for row in own]
+        means["hd95_mm"] = [row["scores"]["average"]["hd95_mm"] for row in own]
+        means["seconds"] = [row["summary"]["seconds"]["total"] for row in own]
+        summary[run] = {name: round(float(np.mean(values)), 4) for name, values in means.items()}
+        summary[run]["cases"] = len(own)
+    return summary
+
+
 def format_table(rows: List[Dict[str, Any]]) -> str:
     """One line a case and run, then the mean of each run."""
     lines = [
@@ -74,14 +88,11 @@ def format_table(rows: List[Dict[str, Any]]) -> str:
             f"{scores['average']['hd95_mm']:.1f} | {summary['seconds']['total']:.0f} | "
             f"{'yes' if summary['accepted'] else 'no'} |"
         )
-    for run in dict.fromkeys(row["run"] for row in rows):
-        own = [row for row in rows if row["run"] == run]
-        dice = " | ".join(f"{np.mean([row['scores'][name]['dice'] for row in own]):.3f}" for name in NAMES)
-        average = np.mean([row["scores"]["average"]["dice"] for row in own])
-        distance = np.mean([row["scores"]["average"]["hd95_mm"] for row in own])
-        seconds = np.mean([row["summary"]["seconds"]["total"] for row in own])
+    for run, mean in summarise(rows).items():
+        dice = " | ".join(f"{mean[name]:.3f}" for name in NAMES)
         lines.append(
-            f"| **mean of {len(own)}** | {run} | {dice} | **{average:.3f}** | {distance:.1f} | {seconds:.0f} | |"
+            f"| **mean of {mean['cases']}** | {run} | {dice} | **{mean['dice']:.3f}** | {mean['hd95_mm']:.1f} | "
+            f"{mean['seconds']:.0f} | |"
         )
     return "\n".join(lines)
 
@@ -116,6 +127,8 @@ def main() -> int:
             (arguments.output / name).write_text(json.dumps(row, indent=1))
     table = format_table(rows)
     (arguments.output / "table.md").write_text(table + "\n")
+    title = f"{arguments.data.parent.name} {arguments.data.name} {arguments.sequence}, preset {arguments.preset}"
+    (arguments.output / "summary.json").write_text(json.dumps({title: summarise(rows)}, indent=1))
     print(table)
     return 0
 

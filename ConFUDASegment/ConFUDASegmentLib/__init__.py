@@ -1,1 +1,1 @@
-"""Slicer side of ConFUDASegment: parameters, worker process, scene in and out, panel. The method itself is `confuda`."""
+"""Slicer side of ConFUDASegment: parameters, worker process, scene in and out, panel. The method is in `confuda`."""

@@ -1,7 +1,7 @@
 """Ties each control of the panel to one parameter, both ways.
 
-Written out instead of parameterNodeWrapper's own GUI connection: that one can't hold an int on a slider before Slicer 5.10,
-nor a combo box whose shown text is a translation of its value.
+Written out instead of parameterNodeWrapper's own GUI connection: that one can't hold an int on a slider before Slicer
+5.10, nor a combo box whose shown text is a translation of its value.
 """
 
 from typing import Any, Callable, List
@@ -32,12 +32,14 @@ def nodeBinding(control: Any, name: str) -> Binding:
 
 
 def choiceBinding(control: Any, name: str) -> Binding:
-    """A combo box whose item data is the value. A value that it lacks (from another version's scene) takes the first."""
+    """A combo box whose item data is the value. A value that it lacks (from another version) takes the first."""
 
     def write(value: Any) -> None:
         control.currentIndex = max(control.findData(value), 0)
 
-    return Binding(control, name, lambda: control.itemData(control.currentIndex), write, control.currentIndexChanged.connect)
+    return Binding(
+        control, name, lambda: control.itemData(control.currentIndex), write, control.currentIndexChanged.connect
+    )
 
 
 def checkBinding(control: Any, name: str) -> Binding:

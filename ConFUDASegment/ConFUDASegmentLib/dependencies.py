@@ -135,7 +135,7 @@ def _installTorch() -> None:
         import PyTorchUtils
     except ImportError as error:
         raise DependencyError(
-            _("Install the PyTorch extension first (Extensions Manager, search 'PyTorch'), restart Slicer and try again."),
+            _("Install the PyTorch extension first (Extensions Manager, search 'PyTorch'), restart Slicer, try again."),
         ) from error
     torch = PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=True)
     if torch is None:

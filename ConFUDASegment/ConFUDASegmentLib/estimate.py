@@ -47,7 +47,9 @@ class TimeEstimate:
 
     def _measured(self, request: SegmentationRequest, sliceCount: int) -> Optional[float]:
         try:
-            adapt, predict, rest = (float(part) for part in str(self._settings.value(_key(request, request.device))).split())
+            adapt, predict, rest = (
+                float(part) for part in str(self._settings.value(_key(request, request.device))).split()
+            )
         except ValueError:
             return None
         return adapt + predict * sliceCount + rest

@@ -124,7 +124,9 @@ class SegmentationJob:
             self._process.start()
         except OSError as error:
             self._releaseAll()
-            raise JobFailedError(_("The segmentation could not be started: the system refused it."), str(error)) from error
+            raise JobFailedError(
+                _("The segmentation could not be started: the system refused it."), str(error)
+            ) from error
         except Exception:
             self._releaseAll()
             raise
@@ -147,7 +149,7 @@ class SegmentationJob:
             self._end(CANCELLED, JobCancelledError(reason))
 
     def wait(self, timeoutSeconds: Optional[float] = None) -> Any:
-        """Waits with a live window. The segmentation node, or the error of the job; TimeoutError after the time given."""
+        """Waits with a live window for the segmentation node. Raises the job's error, or TimeoutError at the limit."""
         limit = None if timeoutSeconds is None else self._tools.clock() + timeoutSeconds
         while self.isRunning:
             if limit is not None and self._tools.clock() > limit:
@@ -265,7 +267,9 @@ class SegmentationJob:
             self._end(CANCELLED, JobCancelledError(message, details, 130))
             return
         if not message:
-            message = _("The segmentation stopped unexpectedly (the worker ended with code {code}).").format(code=exitCode)
+            message = _("The segmentation stopped unexpectedly (the worker ended with code {code}).").format(
+                code=exitCode
+            )
             if exitCode in (-9, 137, 9):
                 message += " " + _("The system may have run out of memory, or the process was ended from outside.")
         error = InvalidInputError if code == 3 else JobFailedError

@@ -19,7 +19,12 @@ from .segments import show3D
 from .volumes import checkVolume, sliceAtView
 
 INFO, SUCCESS, WARNING, ERROR = "info", "success", "warning", "error"
-_COLORS = {INFO: ("#e3eefc", "#1f5fb0"), SUCCESS: ("#e3f5e6", "#2b7a3b"), WARNING: ("#fdf3d8", "#a87400"), ERROR: ("#fde4e1", "#b3261e")}
+_COLORS = {
+    INFO: ("#e3eefc", "#1f5fb0"),
+    SUCCESS: ("#e3f5e6", "#2b7a3b"),
+    WARNING: ("#fdf3d8", "#a87400"),
+    ERROR: ("#fde4e1", "#b3261e"),
+}
 # Where each stage begins and ends on the bar: most of the time goes into adapting.
 _STAGES = {"load": (0, 3), "find": (3, 6), "adapt": (6, 85), "predict": (85, 97), "write": (97, 100)}
 

@@ -19,7 +19,7 @@ class ConFUDASegmentParameterNode:
     outputSegmentation: vtkMRMLSegmentationNode
     resultSegmentation: vtkMRMLSegmentationNode
     resultTable: vtkMRMLTableNode
-    mode: str = "one-shot"
+    mode: str = "few-shot"
     automaticSlice: bool = True
     sliceIndex: int = 0
     preset: str = "balanced"

@@ -4,9 +4,10 @@ import os
 from dataclasses import dataclass, field
 from typing import Any, Dict, Optional, Tuple
 
+from slicer.i18n import tr as _
+
 from confuda.errors import UsageError
 from confuda.settings import METHODS, MODES, PRESETS, make_settings
-from slicer.i18n import tr as _
 
 from .errors import InvalidInputError
 
@@ -15,7 +16,7 @@ from .errors import InvalidInputError
 class SegmentationRequest:
     """One run. `slice` is a 0-based index along the volume's slice axis; None lets the worker choose."""
 
-    mode: str = "one-shot"
+    mode: str = "few-shot"
     slice: Optional[int] = None
     method: str = "confuda"
     preset: str = "balanced"

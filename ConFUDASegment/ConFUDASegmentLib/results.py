@@ -3,8 +3,9 @@
 from typing import Any, Dict, List, Optional, Tuple
 
 import vtk
-from confuda.labels import LV, MYO, RV, STRUCTURES
 from slicer.i18n import tr as _
+
+from confuda.labels import LV, MYO, RV, STRUCTURES
 
 from .errors import JobFailedError
 
@@ -17,7 +18,9 @@ def checkVolumes(summary: Dict[str, Any]) -> Dict[str, float]:
     try:
         return {structure.name: float(summary["volumes_ml"][structure.name]) for structure in STRUCTURES}
     except (KeyError, TypeError, ValueError) as error:
-        raise JobFailedError(_("The worker's summary lacks the volumes, so its result was not used."), repr(error)) from error
+        raise JobFailedError(
+            _("The worker's summary lacks the volumes, so its result was not used."), repr(error)
+        ) from error
 
 
 def rows(volumesMl: Dict[str, float]) -> List[Tuple[str, float, Optional[float]]]:

@@ -4,9 +4,10 @@ from typing import Any, List, Optional
 
 import slicer
 import vtk
-from confuda.labels import STRUCTURES, Structure
 from slicer.i18n import tr as _
 from vtk.util import numpy_support
+
+from confuda.labels import STRUCTURES, Structure
 
 from .volumes import Geometry
 

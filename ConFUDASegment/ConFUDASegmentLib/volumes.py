@@ -24,7 +24,7 @@ class Geometry:
     def sliceAxis(self) -> int:
         """The axis across the slices, by the rule of confuda.data.stack.find_slice_axis (a test holds them together).
 
-        That module imports SimpleITK, which takes too long for a panel that only wants to know how many slices there are.
+        That module imports SimpleITK, which takes too long for a panel that only wants the number of slices.
         """
         single = [axis for axis in range(3) if self.dimensions[axis] == 1]
         if len(single) == 1:
@@ -72,7 +72,9 @@ def checkVolume(volumeNode: Any) -> Geometry:
     if image is None or image.GetNumberOfPoints() == 0 or image.GetPointData().GetScalars() is None:
         raise InvalidInputError(_("The volume holds no image data."))
     if image.GetNumberOfScalarComponents() != 1:
-        raise InvalidInputError(_("The volume has several values a voxel (colour or vectors): choose a grey-scale volume."))
+        raise InvalidInputError(
+            _("The volume has several values a voxel (colour or vectors): choose a grey-scale volume.")
+        )
     return geometryOf(volumeNode)
 
 

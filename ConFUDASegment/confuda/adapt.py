@@ -217,7 +217,10 @@ class Adaptation:
             with torch.no_grad():
                 content = self.rain.encoder(here)[-1]
                 code = self.rain.encode_style(self.target[chosen].to(self.device))
-            parts.append(self.rain.stylise(content.float(), code, epsilon[:by_rain]).float())
+                # What the decoder cannot draw even in the image's own style: fine edges, which carry the labels.
+                detail = here - self.rain.decoder(content).float() if self.settings.keep_detail else 0.0
+            styled = self.rain.stylise(content.float(), code, epsilon[:by_rain]).float()
+            parts.append((styled + detail).clamp(0, 1))
         if by_tissue:
             styled = self.tissue.apply(images[by_rain:], labels[by_rain:], self.generator)
             parts.append(randomise_contrast(styled, None, COPY_CONTRAST, self.generator).to(self.device))

@@ -22,12 +22,14 @@ from torch import Tensor, nn
 from confuda.errors import BundleError, InputError
 from confuda.labels import CLASS_NAMES
 from confuda.losses.centroids import SourceBank
+from confuda.model_card import format_model_card
 from confuda.networks.drunet import DOWNSAMPLING, DRUNet
 from confuda.networks.rain import RAIN
 
 FORMAT = "confuda-bundle"
 FORMAT_VERSION = 1
 DESCRIPTION_NAME = "bundle.json"
+MODEL_CARD_NAME = "README.md"
 FILE_NAMES = ("segmenter.safetensors", "rain.safetensors", "source.safetensors")
 LARGEST_DESCRIPTION_BYTES = 1_000_000
 LARGEST_FILE_BYTES = 200_000_000
@@ -234,3 +236,4 @@ def _write_files(bundle: Bundle, folder: Path) -> None:
     description = {**bundle.description, "format": FORMAT, "format_version": FORMAT_VERSION, "files": hashes}
     text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
     (folder / DESCRIPTION_NAME).write_text(text, encoding="utf-8")
+    (folder / MODEL_CARD_NAME).write_text(format_model_card(description), encoding="utf-8")

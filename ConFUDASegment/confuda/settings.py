@@ -24,8 +24,9 @@ class AdaptationSettings:
     lambda_contrast, lambda_norm, lambda_consistency: weights of MPCCL, CNR (equation (4)) and of FUDA's consistency.
     temperature, partitions: tau and P. include_background, relative_norm, mean_over_classes, gradient_through_weights,
     minimum_mass: see ``confuda.losses.contrastive``.
-    randomise_source: random contrast on the source images, as in pretraining. tissue_share: share of the stylised
-    images whose classes take their intensities from the target's confident pixels of that class instead of RAIN.
+    randomise_source: random contrast on the source images, as in pretraining. keep_detail: fine edges that RAIN's
+    decoder blurs are put back into stylised images. tissue_share: share of the stylised images whose classes take their
+    intensities from the target's confident pixels of that class instead of RAIN.
     lambda_self: weight of the segmentation loss on augmented targets against confident labels of the averaged network;
     confidence: probability from which a pixel counts as confident. refresh_every: steps between two looks at the
     target.
@@ -50,6 +51,7 @@ class AdaptationSettings:
     gradient_through_weights: bool = True
     minimum_mass: float = 20.0
     randomise_source: bool = True
+    keep_detail: bool = True
     tissue_share: float = 0.5
     lambda_self: float = 0.5
     confidence: float = 0.8
@@ -90,6 +92,7 @@ PRESETS: Dict[str, AdaptationSettings] = {
         minimum_mass=1.0,
         temperature=0.1,
         randomise_source=False,
+        keep_detail=False,
         tissue_share=0.0,
         lambda_self=0.0,
     ),

@@ -12,7 +12,6 @@ import slicer
 import slicer.util
 import vtk
 from PySide6 import QtCore, QtWidgets
-
 from Testing.host import parameter_node, qt_module, scripted
 
 LOGICS = (
@@ -28,7 +27,7 @@ LOGICS = (
 
 @contextlib.contextmanager
 def _quietLog() -> Iterator[None]:
-    """The logics look for colour and terminology files of an installed Slicer, which the wheel does not have, and say so."""
+    """The logics look for files of an installed Slicer (colours, terminologies) that the wheel lacks, and say so."""
     verbosity = vtk.vtkLogger.GetCurrentVerbosityCutoff()
     vtk.vtkLogger.SetStderrVerbosity(vtk.vtkLogger.VERBOSITY_OFF)
     try:
@@ -213,7 +212,9 @@ class Host:
         """Each volume, segmentation and table has its item: a Qt plugin sees to this in the application."""
 
         def hierarchyFor(node: Any) -> Any:
-            wanted = any(node.IsA(kind) for kind in ("vtkMRMLVolumeNode", "vtkMRMLSegmentationNode", "vtkMRMLTableNode"))
+            wanted = any(
+                node.IsA(kind) for kind in ("vtkMRMLVolumeNode", "vtkMRMLSegmentationNode", "vtkMRMLTableNode")
+            )
             return slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene) if wanted else None
 
         @vtk.calldata_type(vtk.VTK_OBJECT)

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
 import pytest
-
 from Testing.host import HostMissingError, start
 
 SCRIPTED_WORKER = Path(__file__).with_name("scripted_worker.py")
-ONE_CPU = {"event": "devices", "torch": "2", "devices": [{"id": "cpu", "name": "CPU", "usable": True, "secondsPerStep": 0.05}]}
+ONE_CPU = {
+    "event": "devices",
+    "torch": "2",
+    "devices": [{"id": "cpu", "name": "CPU", "usable": True, "secondsPerStep": 0.05}],
+}
 
 
 class Bench:
@@ -128,10 +131,10 @@ def phantom(host: Any) -> Any:
 @pytest.fixture
 def bench(host: Any, monkeypatch: Any, request: Any) -> Any:
     """The module, loaded anew, all packages taken as installed. After the test nothing may be left."""
-    from ConFUDASegmentLib import dependencies
     from PySide6 import QtCore
-
     from Testing.host.qt_module import usePlainQt
+
+    from ConFUDASegmentLib import dependencies
 
     usePlainQt(request.module.__name__)
     monkeypatch.setattr(dependencies, "_isPresent", lambda name: True)

@@ -1,4 +1,4 @@
-"""`parameterNodeWrapper` for the types that the extension uses: values in the node's parameters, nodes as references."""
+"""`parameterNodeWrapper` for the types that the extension uses: values as parameters, nodes as references."""
 
 from typing import Any, Dict, get_type_hints
 

@@ -1,7 +1,7 @@
 """The `qt` and `ctk` modules as PythonQt offers them, made of PySide6.
 
-The code under test sees properties as attributes (`button.enabled = False`): PySide6 switches that on by the name of the
-calling module, so it holds for the extension alone and the host keeps ordinary PySide6.
+The code under test sees properties as attributes (`button.enabled = False`): PySide6 switches that on by the name of
+the calling module, so it holds for the extension alone and the host keeps ordinary PySide6.
 """
 
 import re
@@ -11,7 +11,6 @@ from typing import Any
 
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 from shibokensupport import feature
-
 from Testing.host import widgets
 
 _PLAIN, _TRUE_PROPERTY = 0x00, 0x02
@@ -39,7 +38,7 @@ def installModules() -> None:
 
 
 def usePlainQt(moduleName: str) -> None:
-    """PySide6 as it is, for the module of this name. PySide6 keeps what the last caller had for a module it wasn't told of."""
+    """PySide6 as it is, for the module of this name (one it was not told of gets what the last caller had)."""
     feature.set_selection(_PLAIN, moduleName)
 
 

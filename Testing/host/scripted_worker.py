@@ -85,7 +85,7 @@ def main():
     for stage in ("load", "find"):
         tell("progress", stage=stage, step=1, total=1, eta_s=None, losses={})
     if mode == "garbage":
-        sys.stdout.write("not json\n{\"event\": 3}\n[1, 2]\n" + "x" * 3000000 + "\n")
+        sys.stdout.write('not json\n{"event": 3}\n[1, 2]\n' + "x" * 3000000 + "\n")
         tell("progress", stage="adapt", step="many", total=None)
         tell("preview")
         tell("unknown-event")

@@ -1,4 +1,4 @@
-"""The widgets of Slicer and CTK that the panel uses, as thin as they can be: names, properties and signals are the real ones."""
+"""The widgets of Slicer and CTK that the panel uses, as thin as can be: names, properties and signals are real."""
 
 from typing import Any, Callable, List, Optional
 

@@ -7,15 +7,22 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from Testing.conftest import make_heart
 
 from confuda.bundle import load_bundle
 from confuda.cli import main
 from confuda.data.acdc import find_acdc_cases, load_slices, split_acdc_cases
-from confuda.data.augment import ContrastSettings, GeometrySettings, map_intensity, randomise_contrast, sample_grid, warp
+from confuda.data.augment import (
+    ContrastSettings,
+    GeometrySettings,
+    map_intensity,
+    randomise_contrast,
+    sample_grid,
+    warp,
+)
 from confuda.errors import InputError
 from confuda.training.checkpoint import load_checkpoint
 from confuda.training.segmenter import SegmenterSettings, train_segmenter
-from Testing.conftest import make_heart
 
 SMALL = ["--set", "width=4", "--set", "batch=2", "--set", "crop=64", "--set", "window=96"]
 

@@ -226,6 +226,7 @@ def test_disk_full_at_export(bench, phantom, monkeypatch):
 
 def test_failure_while_writing_segments_restores_the_scene(bench, phantom, monkeypatch):
     import slicer
+
     from ConFUDASegmentLib import segments
 
     phantom.addVolume()

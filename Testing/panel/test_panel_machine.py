@@ -87,6 +87,7 @@ def test_slicer_packaging_where_it_exists_else_pip_install(bench, monkeypatch):
     import types
 
     import slicer
+
     from ConFUDASegmentLib import dependencies
 
     calls = []

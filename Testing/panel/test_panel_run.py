@@ -23,6 +23,7 @@ def nifti(tmp_path, phantom):
 
 def test_load_press_and_get_segments(bench, nifti):
     import slicer
+
     from confuda.labels import STRUCTURES
 
     volume = bench.host.loadVolume(nifti)
@@ -58,7 +59,9 @@ def test_volumes_table(bench, phantom):
 
     job = bench.runFromPanel()
 
-    millilitres = {name: np.count_nonzero(array == grey) * 1.5 * 1.5 * 8.0 / 1000 for name, grey in phantom.GREY.items()}
+    millilitres = {
+        name: np.count_nonzero(array == grey) * 1.5 * 1.5 * 8.0 / 1000 for name, grey in phantom.GREY.items()
+    }
     table = job.tableNode
     shown = {table.GetCellText(row, 0): table.GetCellText(row, 1) for row in range(table.GetNumberOfRows())}
     assert float(shown["Left ventricle (cavity)"]) == pytest.approx(millilitres["LV"], abs=0.051)

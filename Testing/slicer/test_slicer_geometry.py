@@ -56,10 +56,10 @@ def assert_same_place(volume, array, node, phantom):
 def segment_without_process(volume, folder):
     """Export, label, read back, write: the job's own steps, with the scripted worker's labels and no process."""
     import slicer
+    from Testing.host import scripted_worker
+
     from ConFUDASegmentLib.segments import SegmentationWriter
     from ConFUDASegmentLib.volumes import exportVolume, readLabels
-
-    from Testing.host import scripted_worker
 
     geometry = exportVolume(volume, str(folder / "v.nrrd"))
     scripted_worker.segment(str(folder / "v.nrrd"), str(folder / "l.nrrd"))
@@ -159,6 +159,7 @@ def test_subject_hierarchy_place(bench, phantom, tmp_path):
 def test_terminology_is_known_to_slicer(bench):
     import slicer
     import vtk
+
     from confuda.labels import CATEGORY_CODE, OWN_TERMINOLOGY, STRUCTURES
 
     logic = slicer.modules.terminologies.logic()
@@ -193,6 +194,7 @@ def test_slice_axis_is_the_workers(bench, phantom):
 
 def test_current_slice_of_the_view(bench, phantom):
     import slicer
+
     from ConFUDASegmentLib.volumes import sliceAtView
 
     volume = phantom.addVolume(None, phantom.obliqueMatrix())

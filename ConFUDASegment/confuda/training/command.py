@@ -18,6 +18,7 @@ from confuda.training import rain as rain_training
 from confuda.training import segmenter as segmenter_training
 from confuda.training.checkpoint import load_checkpoint, pick_state
 from confuda.training.rain import RainSettings, train_rain
+from confuda.training.run import name_checkpoint
 from confuda.training.segmenter import SegmenterSettings, train_segmenter
 
 EXEMPLARS = 64
@@ -78,14 +79,14 @@ def run_training(
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    kind, module = (RainSettings, rain_training) if what == "rain" else (SegmenterSettings, segmenter_training)
+    kind = RainSettings if what == rain_training.RUN_NAME else SegmenterSettings
     if resume:
-        _, record = load_checkpoint(output / module.CHECKPOINT_NAME)
+        _, record = load_checkpoint(name_checkpoint(output, what))
         values = {**record["settings"], **values}
     settings = make_training_settings(kind, values)
     report(f"reading {dataset} from {data}")
     train_slices = _load(data, False, settings)
-    if what == "rain":
+    if what == rain_training.RUN_NAME:
         train_rain(train_slices, output, settings, resume, report)
     else:
         train_segmenter(train_slices, _load(data, True, settings), output, settings, resume, report)
@@ -99,7 +100,7 @@ def build_bundle(
     Raises:
         BundleError: if the two were trained at different spacings or crops.
     """
-    tensors, record = load_checkpoint(segmenter_folder / segmenter_training.CHECKPOINT_NAME)
+    tensors, record = load_checkpoint(name_checkpoint(segmenter_folder, segmenter_training.RUN_NAME))
     settings = make_training_settings(SegmenterSettings, record["settings"])
     segmenter_settings = {"width": settings.width, "normalisation": settings.normalisation, "standardise": True}
     network = DRUNet(**segmenter_settings)
@@ -107,7 +108,7 @@ def build_bundle(
     network.load_state_dict(averaged)
     network.eval().requires_grad_(False)
 
-    rain_tensors, rain_record = load_checkpoint(rain_folder / rain_training.CHECKPOINT_NAME)
+    rain_tensors, rain_record = load_checkpoint(name_checkpoint(rain_folder, rain_training.RUN_NAME))
     rain_settings = make_training_settings(RainSettings, rain_record["settings"])
     if (rain_settings.spacing_mm, rain_settings.crop) != (settings.spacing_mm, settings.crop):
         raise BundleError("RAIN and segmenter were trained at different spacings or crops: train them alike.")

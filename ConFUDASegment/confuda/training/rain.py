@@ -5,9 +5,6 @@ The styles it learns come from slices with random contrast, so that the style co
 although no target image is seen.
 """
 
-import dataclasses
-import json
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Optional, Tuple
@@ -19,18 +16,13 @@ from torch import Tensor
 from confuda.data.acdc import SliceSet
 from confuda.data.augment import randomise_contrast
 from confuda.networks.rain import RAIN, measure_style
-from confuda.training.checkpoint import (
-    flatten_optimizer,
-    flatten_state,
-    load_checkpoint,
-    pick_state,
-    restore_optimizer,
-    save_checkpoint,
-)
+from confuda.training.run import TrainingRun
 from confuda.training.segmenter import SegmenterSettings, draw_batch
 
-CHECKPOINT_NAME = "rain-checkpoint.safetensors"
-LOG_NAME = "rain-log.jsonl"
+RUN_NAME = "rain"
+
+IDENTITY_WEIGHT = 10.0
+"""Weight of the autoencoder's own loss, which goes on beside L_RAIN."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +34,8 @@ class RainSettings:
     spacing_mm: float = 1.5
     crop: int = 128
     window: int = 224
-    autoencoder_steps: int = 1500
-    style_steps: int = 1500
+    autoencoder_steps: int = 1000
+    style_steps: int = 1200
     batch: int = 8
     learning_rate: float = 1e-3
     seed: int = 0
@@ -83,62 +75,35 @@ def train_rain(
     rain = RAIN(settings.widths, settings.latent)
     optimizer = torch.optim.Adam(rain.parameters(), lr=settings.learning_rate)
     total = settings.autoencoder_steps + settings.style_steps
-    start = 0
-    path = folder / CHECKPOINT_NAME
-    if resume:
-        tensors, record = load_checkpoint(path)
-        rain.load_state_dict(pick_state("rain", tensors))
-        restore_optimizer(optimizer, tensors)
-        generator.set_state(tensors["generator"])
-        start = record["step"]
-    folder.mkdir(parents=True, exist_ok=True)
+    modules = {"rain": rain}
+    run = TrainingRun(folder, RUN_NAME, modules, optimizer, generator, settings, resume, report, checkpoint_every_s)
+    for step in run.count_steps(total):
+        styling = step >= settings.autoencoder_steps
+        if step == settings.autoencoder_steps:
+            _measure_style_spread(rain, slices, settings, generator)
+        for parameter in rain.encoder.parameters():
+            parameter.requires_grad_(not styling)
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate * (1 - 0.9 * step / total)
+        images = _draw_images(slices, settings, generator)
+        if styling:
+            # The style of one slice on the content of the next one in the batch.
+            epsilon = torch.randn((len(images), rain.latent), generator=generator)
+            losses = rain.compute_losses(images, images.roll(1, 0), epsilon)
+            # The paper's decoder must still invert the encoder, or stylised anatomy blurs away from its labels.
+            losses["identity"] = F.l1_loss(rain.decoder(rain.encoder(images)[-1]), images)
+            loss = losses["total"] + IDENTITY_WEIGHT * losses["identity"]
+        else:
+            loss = F.l1_loss(rain.decoder(rain.encoder(images)[-1]), images)
+            losses = {"autoencoder": loss}
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(rain.parameters(), 1.0)
+        optimizer.step()
 
-    def keep(step: int) -> None:
-        tensors = {
-            **flatten_state("rain", rain.state_dict()),
-            **flatten_optimizer(optimizer),
-            "generator": generator.get_state(),
-        }
-        save_checkpoint(path, tensors, {"step": step, "settings": dataclasses.asdict(settings)})
-
-    began = last_kept = time.monotonic()
-    with open(folder / LOG_NAME, "a", encoding="utf-8") as log:
-        for step in range(start, total):
-            styling = step >= settings.autoencoder_steps
-            if step == settings.autoencoder_steps:
-                _measure_style_spread(rain, slices, settings, generator)
-            for parameter in rain.encoder.parameters():
-                parameter.requires_grad_(not styling)
-            for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * (1 - 0.9 * step / total)
-            images = _draw_images(slices, settings, generator)
-            if styling:
-                # The style of one slice on the content of the next one in the batch.
-                epsilon = torch.randn((len(images), rain.latent), generator=generator)
-                losses = rain.compute_losses(images, images.roll(1, 0), epsilon)
-                # The paper's decoder must still invert the encoder, or stylised anatomy blurs away from its labels.
-                losses["identity"] = F.l1_loss(rain.decoder(rain.encoder(images)[-1]), images)
-                loss = losses["total"] + 10.0 * losses["identity"]
-            else:
-                loss = F.l1_loss(rain.decoder(rain.encoder(images)[-1]), images)
-                losses = {"autoencoder": loss}
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(rain.parameters(), 1.0)
-            optimizer.step()
-
-            done = step + 1
-            if time.monotonic() - last_kept > checkpoint_every_s:
-                keep(done)
-                last_kept = time.monotonic()
-            if done % 20 == 0 or done == total:
-                row = {name: round(float(value.detach()), 4) for name, value in losses.items()}
-                log.write(json.dumps({"step": done, **row}) + "\n")
-                log.flush()
-                if report is not None:
-                    per_step = (time.monotonic() - began) / (done - start)
-                    terms = "  ".join(f"{name} {value:.4f}" for name, value in row.items())
-                    left_min = per_step * (total - done) / 60
-                    report(f"step {done}/{total}  {terms}  {per_step:.2f} s/step  {left_min:.0f} min left")
-    keep(total)
+        done = step + 1
+        if done % 20 == 0 or done == total:
+            row = {name: round(float(value.detach()), 4) for name, value in losses.items()}
+            run.write_log({"step": done, **row})
+            run.tell_progress(done, total, "  ".join(f"{name} {value:.4f}" for name, value in row.items()))
     return rain

@@ -4,10 +4,8 @@ What the network learns here is what adaptation starts from; the strong randomis
 worth more than any length of plain training (docs/results.md).
 """
 
-import dataclasses
 import json
 import math
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, Optional
@@ -20,20 +18,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from confuda.data.acdc import SliceSet
 from confuda.data.augment import ContrastSettings, GeometrySettings, randomise_contrast, sample_grid, warp
+from confuda.device import compute_in_mixed_precision
 from confuda.labels import CLASS_NAMES
 from confuda.losses.segmentation import compute_segmentation_loss
 from confuda.networks.drunet import DRUNet
-from confuda.training.checkpoint import (
-    flatten_optimizer,
-    flatten_state,
-    load_checkpoint,
-    pick_state,
-    restore_optimizer,
-    save_checkpoint,
-)
+from confuda.training.run import TrainingRun
 
-CHECKPOINT_NAME = "segmenter-checkpoint.safetensors"
-LOG_NAME = "segmenter-log.jsonl"
+RUN_NAME = "segmenter"
 
 
 @dataclass(frozen=True)
@@ -45,7 +36,7 @@ class SegmenterSettings:
     spacing_mm: float = 1.5
     crop: int = 128
     window: int = 224
-    steps: int = 6000
+    steps: int = 7000
     batch: int = 16
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
@@ -91,7 +82,7 @@ def validate(network: torch.nn.Module, slices: SliceSet, settings: SegmenterSett
     changed = randomise_contrast(images, labels, ContrastSettings(), torch.Generator().manual_seed(1))
     scores = {}
     for name, variant in (("bssfp", images), ("random", changed)):
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with compute_in_mixed_precision(torch.device("cpu")):
             predicted = torch.cat([network(part).argmax(1) for part in variant.split(32)])
         table = []
         for volume in range(len(slices.names)):
@@ -127,62 +118,31 @@ def train_segmenter(
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
-    start = 0
-    path = folder / CHECKPOINT_NAME
-    if resume:
-        tensors, record = load_checkpoint(path)
-        network.load_state_dict(pick_state("network", tensors))
-        averaged.load_state_dict(pick_state("averaged", tensors))
-        restore_optimizer(optimizer, tensors)
-        generator.set_state(tensors["generator"])
-        start = record["step"]
-    folder.mkdir(parents=True, exist_ok=True)
-
-    def keep(step: int) -> None:
-        tensors = {
-            **flatten_state("network", network.state_dict()),
-            **flatten_state("averaged", averaged.state_dict()),
-            **flatten_optimizer(optimizer),
-            "generator": generator.get_state(),
-        }
-        save_checkpoint(path, tensors, {"step": step, "settings": dataclasses.asdict(settings)})
-
+    modules = {"network": network, "averaged": averaged}
+    run = TrainingRun(folder, RUN_NAME, modules, optimizer, generator, settings, resume, report, checkpoint_every_s)
     network.train()
-    began = last_kept = time.monotonic()
     running = None
-    with open(folder / LOG_NAME, "a", encoding="utf-8") as log:
-        for step in range(start, settings.steps):
-            for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * schedule_learning_rate(step, settings)
-            batch = draw_batch(train_slices, settings, generator)
-            images = randomise_contrast(batch["images"], batch["labels"], ContrastSettings(), generator)
-            images = images.contiguous(memory_format=torch.channels_last)
-            with torch.autocast("cpu", dtype=torch.bfloat16):
-                logits = network(images)
-            loss = compute_segmentation_loss(logits.float(), batch["labels"])
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-            optimizer.step()
-            averaged.update_parameters(network)
-            running = float(loss.detach()) if running is None else 0.98 * running + 0.02 * float(loss.detach())
+    for step in run.count_steps(settings.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate * schedule_learning_rate(step, settings)
+        batch = draw_batch(train_slices, settings, generator)
+        images = randomise_contrast(batch["images"], batch["labels"], ContrastSettings(), generator)
+        with compute_in_mixed_precision(torch.device("cpu")):
+            logits = network(images.contiguous(memory_format=torch.channels_last))
+        loss = compute_segmentation_loss(logits.float(), batch["labels"])
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimizer.step()
+        averaged.update_parameters(network)
+        running = float(loss.detach()) if running is None else 0.98 * running + 0.02 * float(loss.detach())
 
-            done = step + 1
-            if time.monotonic() - last_kept > checkpoint_every_s:
-                keep(done)
-                last_kept = time.monotonic()
-            if report is not None and (done % 20 == 0 or done == settings.steps):
-                per_step = (time.monotonic() - began) / (done - start)
-                left_min = per_step * (settings.steps - done) / 60
-                report(
-                    f"step {done}/{settings.steps}  loss {running:.4f}  {per_step:.2f} s/step  {left_min:.0f} min left"
-                )
-            if done % validate_every == 0 or done == settings.steps:
-                row = {"step": done, "loss": round(running, 4), "seconds": round(time.monotonic() - began, 1)}
-                row.update(validate(averaged.module, held_out_slices, settings))
-                log.write(json.dumps(row) + "\n")
-                log.flush()
-                if report is not None:
-                    report(f"held out at step {done}: {json.dumps(row)}")
-    keep(settings.steps)
+        done = step + 1
+        if done % 20 == 0 or done == settings.steps:
+            run.tell_progress(done, settings.steps, f"loss {running:.4f}")
+        if done % validate_every == 0 or done == settings.steps:
+            row = {"step": done, "loss": round(running, 4)}
+            row.update(validate(averaged.module, held_out_slices, settings))
+            run.write_log(row)
+            run.tell(f"held out at step {done}: {json.dumps(row)}")
     return averaged.module

@@ -1,0 +1,62 @@
+"""The shipped bundle on images it never saw: the bundled sample, and real volumes where they are."""
+
+import json
+import math
+
+import pytest
+import SimpleITK as sitk
+from Testing.conftest import SAMPLE, SAMPLE_TRUTH
+
+from confuda.bundle import SHIPPED_BUNDLE, read_description
+from confuda.cli import main
+from confuda.data.segmentation_file import read_segmentation
+from confuda.evaluation.metrics import evaluate
+
+
+def segment(volume, output, *options) -> dict:
+    assert main(["adapt", str(volume), "-o", str(output), *options]) == 0
+    return read_segmentation(output)
+
+
+def test_sample_is_segmented_well_and_adaptation_does_not_harm(tmp_path, capsys) -> None:
+    truth = read_segmentation(SAMPLE_TRUTH)
+    plain = evaluate(truth, segment(SAMPLE, tmp_path / "none.nii.gz", "--method", "none"))
+    adapted = evaluate(truth, segment(SAMPLE, tmp_path / "confuda.seg.nrrd", "--preset", "fast"))
+    assert adapted["average"]["dice"] > 0.75
+    assert adapted["average"]["dice"] > plain["average"]["dice"] - 0.02
+    assert math.isfinite(adapted["average"]["hd95_mm"])
+
+
+def test_heart_far_from_the_middle_is_found(tmp_path, capsys) -> None:
+    image = sitk.ReadImage(str(SAMPLE))
+    shifted = sitk.ConstantPad(image, (120, 0, 0), (0, 90, 0), 0)
+    sitk.WriteImage(shifted, str(tmp_path / "shifted.nrrd"))
+    here = segment(SAMPLE, tmp_path / "here.nii.gz", "--method", "none")
+    there = segment(tmp_path / "shifted.nrrd", tmp_path / "there.nii.gz", "--method", "none")
+    moved = sitk.Resample(here, there, sitk.Transform(), sitk.sitkNearestNeighbor)
+    assert evaluate(moved, there)["average"]["dice"] > 0.9
+
+
+def test_a_given_centre_is_used(tmp_path, capsys) -> None:
+    image = sitk.ReadImage(str(SAMPLE))
+    corner = segment(SAMPLE, tmp_path / "corner.nii.gz", "--method", "none", "--center", "0,0")
+    labels = sitk.GetArrayFromImage(corner)
+    columns = int(64 * 1.5 / image.GetSpacing()[0]) + 2
+    assert not labels[:, :, columns:].any()
+
+
+@pytest.mark.parametrize("patient", [1, 41])
+def test_real_late_enhancement(shared_data, patient, tmp_path, capsys) -> None:
+    folder = shared_data / "MS-CMRSeg" / "native"
+    options = ["--preset", "fast", "--json"]
+    prediction = segment(folder / f"patient{patient}_LGE.nii.gz", tmp_path / "out.seg.nrrd", *options)
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["method"] == "confuda" and summary["steps"] > 0
+    scores = evaluate(read_segmentation(folder / f"patient{patient}_LGE_manual.nii.gz"), prediction)
+    assert scores["average"]["dice"] > 0.7
+
+
+def test_training_data_and_sample_do_not_overlap() -> None:
+    description = read_description(SHIPPED_BUNDLE)
+    assert "100 held out" in description["training"]["data"]
+    assert "patient100" in (SAMPLE.parent / "README.md").read_text(encoding="utf-8")

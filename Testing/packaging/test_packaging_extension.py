@@ -1,0 +1,95 @@
+"""The extension's description: CMake, s4ext and catalog entry say the same, and the lists hold every file."""
+
+import json
+import re
+import struct
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+MODULE = REPOSITORY / "ConFUDASegment"
+
+
+def cmake_value(name):
+    text = (REPOSITORY / "CMakeLists.txt").read_text(encoding="utf-8")
+    return re.search(rf'^set\({name} "([^"]*)"\)', text, re.MULTILINE).group(1)
+
+
+def cmake_list(name):
+    text = (MODULE / "CMakeLists.txt").read_text(encoding="utf-8")
+    items = re.search(rf"set\({name}\n(.*?)\n\s*\)", text, re.DOTALL).group(1).split()
+    return [item.replace("${MODULE_NAME}", "ConFUDASegment") for item in items]
+
+
+def s4ext():
+    lines = (REPOSITORY / "ConFUDA.s4ext").read_text(encoding="utf-8").splitlines()
+    pairs = [line.partition(" ") for line in lines if line.strip() and not line.startswith("#")]
+    return {key: value.strip() for key, _, value in pairs}
+
+
+def tree(*folders, suffix=""):
+    files = (path for folder in folders for path in (MODULE / folder).rglob("*" + suffix) if path.is_file())
+    hidden = ("__pycache__", ".ruff_cache", ".DS_Store")
+    return {path.relative_to(MODULE).as_posix() for path in files if not any(part in hidden for part in path.parts)}
+
+
+def test_every_script_is_packaged():
+    listed, present = set(cmake_list("MODULE_PYTHON_SCRIPTS")), tree("ConFUDASegmentLib", "confuda", suffix=".py")
+    present.add("ConFUDASegment.py")
+    assert present - listed == set(), "add these to MODULE_PYTHON_SCRIPTS in ConFUDASegment/CMakeLists.txt"
+    assert listed - present == set(), "these are listed in ConFUDASegment/CMakeLists.txt, but are not there"
+    assert len(listed) == len(cmake_list("MODULE_PYTHON_SCRIPTS"))
+
+
+def test_every_resource_is_packaged():
+    listed, present = set(cmake_list("MODULE_PYTHON_RESOURCES")), tree("Resources")
+    assert present - listed == set(), "add these to MODULE_PYTHON_RESOURCES in ConFUDASegment/CMakeLists.txt"
+    assert listed - present == set(), "these are listed in ConFUDASegment/CMakeLists.txt, but are not there"
+
+
+def test_slicer_sees_one_module():
+    """Slicer takes each .py at the top of the module folder for a module."""
+    assert [path.name for path in MODULE.glob("*.py")] == ["ConFUDASegment.py"]
+    assert not (MODULE / "Lib").exists() and not (MODULE / "Testing").exists()
+
+
+@pytest.mark.parametrize(
+    "keyword, variable",
+    [
+        ("homepage", "EXTENSION_HOMEPAGE"),
+        ("category", "EXTENSION_CATEGORY"),
+        ("contributors", "EXTENSION_CONTRIBUTORS"),
+        ("description", "EXTENSION_DESCRIPTION"),
+        ("iconurl", "EXTENSION_ICONURL"),
+        ("screenshoturls", "EXTENSION_SCREENSHOTURLS"),
+        ("depends", "EXTENSION_DEPENDS"),
+    ],
+)
+def test_s4ext_is_true_to_cmake(keyword, variable):
+    assert s4ext()[keyword] == cmake_value(variable)
+
+
+def test_s4ext_has_every_field():
+    assert set(s4ext()) == {
+        *("scm", "scmurl", "scmrevision", "depends", "recommends", "build_subdirectory", "homepage", "contributors"),
+        *("category", "iconurl", "status", "tier", "description", "screenshoturls", "enabled"),
+    }
+
+
+def test_catalog_entry_is_true_to_s4ext():
+    entry, old = json.loads((REPOSITORY / "ConFUDA.json").read_text(encoding="utf-8")), s4ext()
+    assert entry["$schema"].endswith("slicer-extension-catalog-entry-schema-v1.0.2.json#")
+    assert entry["category"] == old["category"]
+    assert entry["scm_url"] == old["scmurl"]
+    assert entry["scm_revision"] == old["scmrevision"]
+    assert entry["build_dependencies"] == old["depends"].split()
+    assert entry["build_subdirectory"] == old["build_subdirectory"]
+    assert entry["tier"] == int(old["tier"])
+
+
+def test_pictures_exist():
+    for url in [cmake_value("EXTENSION_ICONURL"), *cmake_value("EXTENSION_SCREENSHOTURLS").split()]:
+        assert (REPOSITORY / url.partition("/main/")[2]).is_file(), url
+    header = (REPOSITORY / "Resources" / "ConFUDA.png").read_bytes()[:24]
+    assert header[:8] == b"\x89PNG\r\n\x1a\n" and struct.unpack(">II", header[16:24]) == (128, 128)
