@@ -224,4 +224,4 @@ class ConFUDASegmentTest(ScriptedLoadableModuleTest):
     def runTest(self) -> None:
         from ConFUDASegmentLib.selftest import runSelfTest
 
-        runSelfTest(ConFUDASegmentLogic())
+        runSelfTest(ConFUDASegmentLogic(), RESOURCES_FOLDER)

@@ -224,12 +224,11 @@ class Panel:
         views.centerThreeD()
 
     def _showFailure(self, error: ConFUDAError, keepDetails: bool = False) -> None:
-        harmless = isinstance(error, (JobCancelledError, InvalidInputError))
         self._showStatus(INFO if isinstance(error, JobCancelledError) else ERROR, error.message)
         if not keepDetails:
             text = [error.message] + ([error.details] if error.details else [])
             self.ui.detailsText.plainText = diagnostics.report({}, type(error).__name__, text)
-        if error.details and not harmless:
+        if not isinstance(error, (JobCancelledError, InvalidInputError)):
             self.ui.detailsButton.collapsed = False
 
     # Parameters and devices to controls
@@ -299,11 +298,12 @@ class Panel:
             self._setApply(_("&Adapt && Segment"), True, _("Adapt the network to this volume and segment it."))
         else:
             self._setApply(_("&Adapt && Segment"), False, _("Choose a volume first."))
-        oneShot = ready and chosen.mode == "one-shot"
-        ui.automaticSliceCheck.enabled = oneShot
+        oneShot = chosen is not None and chosen.mode == "one-shot"
+        for part in (ui.automaticSliceCheck, ui.sliceLabel, ui.sliceSlider, ui.currentSliceButton):
+            part.visible = oneShot
         for part in (ui.sliceLabel, ui.sliceSlider):
-            part.enabled = oneShot and not chosen.automaticSlice
-        ui.currentSliceButton.enabled = oneShot
+            part.enabled = ready and not chosen.automaticSlice
+        ui.currentSliceButton.enabled = ready
         ui.deviceNote.text = self._probe.note
         ui.deviceNote.visible = bool(self._probe.note)
         ui.estimateLabel.text = self._estimateText() if ready else _("Choose a volume first.")

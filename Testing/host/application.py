@@ -6,7 +6,7 @@ import sys
 import tempfile
 import types
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional, Union
 
 import slicer
 import slicer.util
@@ -138,6 +138,7 @@ class Host:
         slicer.modules = types.SimpleNamespace(host=self)
         slicer.qSlicerScriptedLoadableModule = qSlicerScriptedLoadableModule
         slicer.qSlicerScriptedLoadableModuleWidget = qSlicerScriptedLoadableModuleWidget
+        slicer.util.loadVolume = self.loadVolume  # the wheel's goes through a dialog manager of the application
         self._installPythonModules()
         with _quietLog():
             self._makeLogics()
@@ -185,7 +186,8 @@ class Host:
             QtCore.QThread.msleep(2)
         return False
 
-    def loadVolume(self, path: Path, name: str = "Volume") -> Any:
+    @staticmethod
+    def loadVolume(path: Union[str, Path], name: str = "Volume") -> Any:
         node = slicer.modules.volumes.logic().AddArchetypeVolume(str(path), name)
         if node is None:
             raise RuntimeError(f"{path} could not be loaded")

@@ -16,8 +16,8 @@ class HostMissingError(RuntimeError):
 _host: Optional[Any] = None
 
 
-def start() -> Any:
-    """The one host of this process.
+def start(moduleFolder: Path = MODULE_FOLDER) -> Any:
+    """The one host of this process, with the extension of this folder (at the first call).
 
     Raises:
         HostMissingError: with what to install.
@@ -39,6 +39,6 @@ def start() -> Any:
             raise HostMissingError(f"Slicer's core can't be loaded ({error}): pip install slicer-core") from error
         from Testing.host.application import Host
 
-        _host = Host(MODULE_FOLDER)
-        sys.path.insert(0, str(MODULE_FOLDER))
+        _host = Host(moduleFolder)
+        sys.path.insert(0, str(moduleFolder))
     return _host
