@@ -17,7 +17,7 @@ from .volumes import geometryOf
 
 
 def runSelfTest(logic: Any, resourcesFolder: str) -> List[str]:
-    """Runs all cases. Returns the names of those that ran: two need torch and the bundle, which a build machine lacks."""
+    """Runs the cases and returns their names. Two need torch and the bundle, which a build machine lacks."""
     cases: List[Callable[[], None]] = [checkBadInput(logic), checkSegments()]
     bundle = os.path.join(resourcesFolder, "Models", "confuda-acdc", "bundle.json")
     if not Dependencies().missing() and os.path.isfile(bundle):

@@ -54,8 +54,14 @@ class Job:
 
         Raises:
             UsageError: naming the option and what it takes.
+            InputError: where the output could not be written.
         """
-        find_ending(Path(self.output))
+        output = Path(self.output)
+        find_ending(output)
+        if output.resolve() == Path(self.volume).resolve():
+            raise UsageError("The output would overwrite the volume: give it another name.")
+        if not output.parent.is_dir():
+            raise InputError(f"Cannot write {output}: the folder {output.parent} does not exist.")
         if self.mode not in MODES:
             raise UsageError(f"Unknown mode '{self.mode}': choose one of {', '.join(MODES)}.")
         if self.method not in METHODS:
@@ -151,13 +157,13 @@ class _Run:
             observer.started(str(device), steps)
             crop = self._crop_on_heart(bundle, network, stack)
 
-        accepted, opinion = True, None
+        accepted, adapted = True, None
         if crop is not None:
-            with self._timed("adapt"):
+            with self._timed("predict"):
                 opinion = form_opinion(network, crop.slices, observer.check_cancelled)
-                chosen = self._choose_target_slices(opinion, stack)
-                adapted = None
-                if job.method != "none" and len(chosen):
+            chosen = self._choose_target_slices(opinion, stack)
+            if job.method != "none" and len(chosen):
+                with self._timed("adapt"):
                     adapted = self._adapt(bundle, crop, chosen, device)
             with self._timed("predict"):
                 observer.progress("predict", 0, 1, None)
@@ -179,7 +185,7 @@ class _Run:
             "method": job.method,
             "preset": job.preset,
             "device": str(device),
-            "steps": steps if crop is not None else 0,
+            "steps": steps if adapted is not None else 0,
             "seconds": {name: self.seconds.get(name, 0.0) for name in ("load", "adapt", "predict", "total")},
             "peak_memory_mb": measure_peak_memory_mb(),
             "volumes_ml": {name: round(value, 2) for name, value in compute_volumes_ml(labels).items()},
@@ -191,7 +197,7 @@ class _Run:
     def _timed(self, stage: str) -> Iterator[None]:
         began = time.monotonic()
         yield
-        self.seconds[stage] = round(time.monotonic() - began, 2)
+        self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.monotonic() - began, 2)
 
     def _warn(self, message: str) -> None:
         self.warnings.append(message)

@@ -30,11 +30,24 @@ def installModules() -> None:
             setattr(ctk, name, getattr(widgets, name))
     sys.modules["qt"] = qt
     sys.modules["ctk"] = ctk
+    _startSwitching()
     for name in ("__main__", *(name for name in sys.modules if name.startswith("Testing.host"))):
         usePlainQt(name)
     usePropertyQt("ConFUDASegment")
     usePropertyQt("slicer.util")
     sys.meta_path.insert(0, _PropertySwitch())
+
+
+def _startSwitching() -> None:
+    """At its first use PySide6's switch reads the source of every loaded module. Those that only pretend to be modules
+    (torch.classes) answer that with errors of their own, so they step aside for the moment."""
+    pretenders = {name: module for name, module in sys.modules.items() if type(module) is not types.ModuleType}
+    for name in pretenders:
+        del sys.modules[name]
+    try:
+        usePlainQt(__name__)
+    finally:
+        sys.modules.update(pretenders)
 
 
 def usePlainQt(moduleName: str) -> None:

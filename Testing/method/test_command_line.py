@@ -238,6 +238,12 @@ def test_an_interrupted_run_leaves_the_earlier_output_alone(volume, small_bundle
     assert [path.name for path in tmp_path.iterdir()] == ["out.nii.gz"]
 
 
+def test_the_volume_itself_is_never_overwritten(volume, small_bundle_folder, capsys) -> None:
+    before = volume.read_bytes()
+    assert main(["adapt", str(volume), "-o", str(volume), "--bundle", str(small_bundle_folder)]) == 2
+    assert volume.read_bytes() == before
+
+
 def test_help_and_version_need_no_torch() -> None:
     program = "import sys; from confuda.cli import build_parser; build_parser(); sys.exit('torch' in sys.modules)"
     package = Path(__file__).resolve().parents[2] / "ConFUDASegment"
