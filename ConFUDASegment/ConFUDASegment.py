@@ -31,8 +31,8 @@ class ConFUDASegment(ScriptedLoadableModule):
             "Segments the myocardium and the left and right ventricle in short-axis cardiac MR, for example with late "
             "gadolinium enhancement. The network was trained on another kind of images and adapts itself to your "
             "volume, without labels: choose a volume and press <b>Adapt &amp; Segment</b>. Everything runs on this "
-            "computer; no image leaves it.<br><br><b>Not a medical device.</b> Research software: do not use it for diagnosis or "
-            "treatment, and let a trained person check each segmentation."
+            "computer; no image leaves it.<br><br><b>Not a medical device.</b> Research software: do not use it for "
+            "diagnosis or treatment, and let a trained person check each segmentation."
         )
         parent.acknowledgementText = _(
             "Implements the method of M. Gu, S. Vesal, R. Kosti, A. Maier et al.: ConFUDA: Contrastive Fewshot "

@@ -14,14 +14,18 @@ KEPT_LINES = 80  # of stderr and of output that is not an event, for the details
 
 
 class WorkerProcess:
-    """Starts `command`, writes one JSON line to it, and collects its events in a queue read by `takeEvents`."""
+    """Starts `command`, writes one JSON line to it, and collects its lines in a queue read by `takeEvents`.
+
+    The reader threads handle nothing but text: objects made there would now and then start Python's garbage collection,
+    which would delete Qt and VTK objects outside of the GUI's thread.
+    """
 
     def __init__(self, command: List[str], environment: Dict[str, str], firstLine: Optional[Dict[str, Any]]) -> None:
         self._command = command
         self._environment = environment
         self._firstLine = firstLine
         self._process: Optional[subprocess.Popen] = None
-        self._events: "queue.Queue[Dict[str, Any]]" = queue.Queue()
+        self._lines: "queue.SimpleQueue[str]" = queue.SimpleQueue()
         self._noise: Deque[str] = collections.deque(maxlen=KEPT_LINES)
         self._readers: List[threading.Thread] = []
 
@@ -42,7 +46,7 @@ class WorkerProcess:
             errors="replace",
             **options,
         )
-        for stream, reader in ((self._process.stdout, self._readEvents), (self._process.stderr, self._readErrors)):
+        for stream, reader in ((self._process.stdout, self._readLines), (self._process.stderr, self._readErrors)):
             thread = threading.Thread(target=reader, args=(stream,), daemon=True)
             thread.start()
             self._readers.append(thread)
@@ -56,11 +60,16 @@ class WorkerProcess:
     def takeEvents(self, most: int = 100) -> List[Dict[str, Any]]:
         """Events that have arrived, oldest first. Never waits."""
         events = []
-        while len(events) < most:
+        for _count in range(most):
             try:
-                events.append(self._events.get_nowait())
+                line = self._lines.get_nowait()
             except queue.Empty:
                 break
+            event = _parseEvent(line)
+            if event is not None:
+                events.append(event)
+            elif line.strip():
+                self._noise.append(line.rstrip()[:500])
         return events
 
     def exitCode(self) -> Optional[int]:
@@ -68,7 +77,7 @@ class WorkerProcess:
         if self._process is None:
             return None
         code = self._process.poll()
-        if code is None or any(reader.is_alive() for reader in self._readers) or not self._events.empty():
+        if code is None or any(reader.is_alive() for reader in self._readers) or not self._lines.empty():
             return None
         return code
 
@@ -132,13 +141,9 @@ class WorkerProcess:
             if stream is not None and not any(reader.is_alive() for reader in self._readers):
                 stream.close()
 
-    def _readEvents(self, stream: Any) -> None:
+    def _readLines(self, stream: Any) -> None:
         for line in iter(lambda: stream.readline(LONGEST_LINE), ""):
-            event = _parseEvent(line)
-            if event is not None:
-                self._events.put(event)
-            elif line.strip():
-                self._noise.append(line.rstrip()[:500])
+            self._lines.put(line)
 
     def _readErrors(self, stream: Any) -> None:
         for line in iter(lambda: stream.readline(LONGEST_LINE), ""):

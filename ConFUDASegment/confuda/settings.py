@@ -53,7 +53,7 @@ class AdaptationSettings:
     randomise_source: bool = True
     keep_detail: bool = True
     tissue_share: float = 0.5
-    lambda_self: float = 0.5
+    lambda_self: float = 0.0
     confidence: float = 0.8
     refresh_every: int = 15
 

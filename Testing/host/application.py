@@ -1,6 +1,7 @@
 """The application: scene, logics, modules, `slicer.app`, and the extension's module loaded into it."""
 
 import contextlib
+import gc
 import importlib.util
 import sys
 import tempfile
@@ -57,6 +58,8 @@ class qSlicerScriptedLoadableModule:
             self._representation.container.close()
             self._representation.container.deleteLater()
             self._representation = None
+            # Here, on the GUI's thread: Qt's objects must not be deleted from another one.
+            gc.collect()
 
 
 class qSlicerScriptedLoadableModuleWidget:

@@ -1,7 +1,7 @@
 """The module's console call on the host: python -m Testing.host.demo FOLDER
 
-Loads the bundled sample, runs `logic.adaptAndSegment` with the true worker, and saves volume, segmentation and table, and
-the scene that holds them. Slicer opens `scene.mrml`.
+Loads the bundled sample, runs `logic.adaptAndSegment` with the true worker, and saves volume, segmentation and table,
+and the scene that holds them. Slicer opens `scene.mrml`.
 """
 
 import sys

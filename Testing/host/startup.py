@@ -33,6 +33,11 @@ def start(moduleFolder: Path = MODULE_FOLDER) -> Any:
                 f"Qt can't be loaded ({error}): pip install PySide6-Essentials; on Debian also "
                 "apt-get install libegl1 libgl1 libxkbcommon0 libdbus-1-3 libfontconfig1 libglib2.0-0 fonts-dejavu-core"
             ) from error
+        if PySide6.__version_info__[:2] >= (6, 12) and sys.version_info < (3, 12):
+            raise HostMissingError(
+                "PySide6 6.12 loses references to None on Python before 3.12, until the process dies: "
+                "pip install PySide6-Essentials==6.9.3"
+            )
         try:
             import slicer  # noqa: F401
         except ImportError as error:

@@ -26,6 +26,7 @@ def test_request_holds_what_was_chosen(bench, phantom):
     phantom.addVolume()
     ui = bench.ui
     assert bench.panel.request().settings == {} and bench.panel.request().slice is None
+    ui.modeCombo.setCurrentIndex(0)
     ui.automaticSliceCheck.setChecked(False)
     ui.sliceSlider.value = 3
     ui.normSpin.setValue(0.0)
@@ -119,6 +120,7 @@ def test_use_current_slice(bench, phantom):
     view.SetSingletonTag("Red")
     view = slicer.mrmlScene.AddNode(view)
     view.GetSliceToRAS().SetElement(2, 3, 4 * 8.0)
+    bench.ui.modeCombo.setCurrentIndex(0)
     bench.press(bench.ui.currentSliceButton)
     assert bench.ui.sliceSlider.value == 5
     assert not bench.ui.automaticSliceCheck.isChecked()

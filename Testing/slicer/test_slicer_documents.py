@@ -1,0 +1,36 @@
+"""The examples of docs/slicer.md run as they stand."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "slicer.md"
+
+
+def test_console_examples_run_one_after_the_other(bench, phantom, capsys):
+    import slicer
+
+    phantom.addVolume()
+    examples = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(examples) >= 5
+    names = {"slicer": slicer}
+    for example in examples:
+        exec(compile(example, str(DOCUMENT), "exec"), names)
+
+    printed = capsys.readouterr().out
+    assert "adapt 4/20" in printed and "Cancelled" in printed and "voxels" in printed
+
+
+def test_pictures_of_the_document_exist():
+    for link in re.findall(r"\]\((\.\./[^)]*)\)", DOCUMENT.read_text(encoding="utf-8")):
+        assert (DOCUMENT.parent / link).resolve().is_file(), link
+
+
+@pytest.mark.parametrize("option", ["mode", "preset", "method", "device", "seed"])
+def test_defaults_of_the_table_are_the_true_ones(bench, option):
+    import inspect
+
+    default = inspect.signature(bench.logic.start).parameters[option].default
+    shown = re.search(rf"^\| `{option}` \| `([^`]*)`", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE).group(1)
+    assert shown == (f'"{default}"' if isinstance(default, str) else str(default))
