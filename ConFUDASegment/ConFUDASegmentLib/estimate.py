@@ -4,14 +4,16 @@ from typing import Any, Dict, Optional
 
 from slicer.i18n import tr as _
 
+from confuda.settings import make_settings
+
 from .request import SegmentationRequest
 
-# Measured once with confuda on the reference machine (see docs/results.md): its probe step took REFERENCE_STEP seconds.
-REFERENCE_STEP = 0.030
-ADAPT_SECONDS = {"fast": 30.0, "balanced": 90.0, "thorough": 240.0, "paper": 1200.0}
-PREDICT_SECONDS_PER_SLICE = 0.5
-START_SECONDS = 6.0  # importing torch and reading the bundle, on any device
-_UNCERTAINTY = 1.6  # a first estimate is given as a range: half to twice would hide less, but helps nobody
+# In units of the probe's step, so that they hold for any machine: measured with the first shipped bundle on the bundled
+# sample, two CPU cores, other work beside it (20 steps 38 s, 8 slices 2.4 s, the probe's step 0.08 s).
+ADAPT_PER_IMAGE = 1.7
+PREDICT_PER_SLICE = 3.8
+START_SECONDS = 5.0  # importing torch and reading the bundle, on any device
+_UNCERTAINTY = 1.6  # the first estimate is given as a range this much below and above
 
 
 class TimeEstimate:
@@ -27,9 +29,8 @@ class TimeEstimate:
             return _("About {time} (from the last run on this computer)").format(time=duration(measured))
         if secondsPerStep is None:
             return _("Not known before the first run on this computer")
-        guess = START_SECONDS + (secondsPerStep / REFERENCE_STEP) * (
-            self._adaptSeconds(request) + PREDICT_SECONDS_PER_SLICE * sliceCount
-        )
+        work = ADAPT_PER_IMAGE * _imagesToAdapt(request) + PREDICT_PER_SLICE * sliceCount
+        guess = START_SECONDS + secondsPerStep * work
         return _("{low} to {high} (a first guess for this computer)").format(
             low=duration(guess / _UNCERTAINTY), high=duration(guess * _UNCERTAINTY)
         )
@@ -54,9 +55,13 @@ class TimeEstimate:
             return None
         return adapt + predict * sliceCount + rest
 
-    @staticmethod
-    def _adaptSeconds(request: SegmentationRequest) -> float:
-        return 0.0 if request.method == "none" else ADAPT_SECONDS[request.preset]
+
+def _imagesToAdapt(request: SegmentationRequest) -> int:
+    """Images that pass through the network in training: sources and targets, each with its changed twin."""
+    if request.method == "none":
+        return 0
+    settings = make_settings(request.preset, request.settings)
+    return 2 * settings.steps * (settings.source_batch + settings.target_batch)
 
 
 def duration(seconds: float) -> str:

@@ -234,9 +234,18 @@ class Panel:
     # Parameters and devices to controls
 
     def _onParameters(self, *_arguments: Any) -> None:
+        self._replaceUnknownChoices()
         self._setSliceRange()
         self._bindings.toControls()
         self._refresh()
+
+    def _replaceUnknownChoices(self) -> None:
+        """A scene saved by another version may hold values that this one does not have: they take the default."""
+        if self._parameters is None:
+            return
+        for name, known in (("mode", MODES), ("preset", PRESETS), ("method", METHODS)):
+            if getattr(self._parameters, name) not in known:
+                setattr(self._parameters, name, getattr(SegmentationRequest(), name))
 
     def _setSliceRange(self) -> None:
         volume = self._parameters.inputVolume if self._parameters is not None else None

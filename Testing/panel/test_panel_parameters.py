@@ -89,12 +89,17 @@ def test_scene_saves_and_restores_all_of_it(bench, phantom, tmp_path):
     assert preview == []
 
 
-def test_unknown_values_of_another_version_take_the_first(bench, phantom):
+def test_unknown_values_of_another_version_take_the_default(bench, phantom):
     phantom.addVolume()
+    bench.widget.enter()
+    bench.run(lambda: not bench.panel._probe.isRunning)
     node = bench.logic.getParameterNode().parameterNode
-    node.SetParameter("method", "of-the-future")
-    bench.panel._onParameters()
-    assert bench.ui.methodCombo.currentIndex() == 0
+    for name in ("mode", "preset", "method"):
+        node.SetParameter(name, "of-the-future")
+    parameters = bench.panel._parameters
+    assert (parameters.mode, parameters.preset, parameters.method) == ("few-shot", "balanced", "confuda")
+    assert bench.ui.presetCombo.currentText() == "Balanced"
+    assert bench.runFromPanel().state == "finished"
 
 
 def test_switching_volumes_keeps_the_slice_in_range(bench, phantom):
