@@ -15,6 +15,7 @@ $(READY): requirements/test.txt requirements/torch.txt pyproject.toml
 	touch $@
 
 demo: $(READY)
+	$(RUN) -m Testing.host.demo demo-output
 	$(RUN) examples/demo.py -o demo-output
 
 test: $(READY) lint
