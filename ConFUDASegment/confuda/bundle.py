@@ -33,7 +33,17 @@ MODEL_CARD_NAME = "README.md"
 FILE_NAMES = ("segmenter.safetensors", "rain.safetensors", "source.safetensors")
 LARGEST_DESCRIPTION_BYTES = 1_000_000
 LARGEST_FILE_BYTES = 200_000_000
-SHIPPED_BUNDLE = Path(__file__).resolve().parent.parent / "Resources" / "Models" / "confuda-acdc"
+SHIPPED_NAME = "confuda-acdc"
+
+
+def _find_shipped_bundle() -> Path:
+    """Beside the package in a checkout and in Slicer's extension folder; inside it where pip has installed it."""
+    package = Path(__file__).resolve().parent
+    beside = package.parent / "Resources" / "Models" / SHIPPED_NAME
+    return beside if beside.is_dir() else package / "models" / SHIPPED_NAME
+
+
+SHIPPED_BUNDLE = _find_shipped_bundle()
 
 
 @dataclass
