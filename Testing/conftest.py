@@ -1,6 +1,7 @@
 """What all tests share: the data folder if there is one, a small bundle of random weights, and small volumes."""
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,14 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the real data (ACDC, MS-CMRSeg) in {folder}, which is not on this machine")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def fixed_seed() -> None:
+    """Random weights and images are the same in every run."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
+    np.random.seed(0)
 
 
 def make_heart(slices: int = 6, size: int = 96, spacing_mm: float = 1.5, thickness_mm: float = 8.0, seed: int = 0):
