@@ -35,13 +35,17 @@ def choose_device(name: str) -> Tuple[torch.device, str]:
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether half-length numbers make convolutions faster here: any recent GPU, and CPUs with AVX-512 BF16 or AMX."""
+    """Whether bfloat16 makes convolutions faster here: GPUs since Ampere, and CPUs with AVX-512 BF16 or AMX."""
     if device.type == "cuda":
-        return True
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    # Private names, absent from some torch versions: those then compute in float32.
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(check is not None and check() for check in checks)
 
 
 def compute_in_mixed_precision(device: torch.device) -> AbstractContextManager:
-    """An autocast context: float16 on CUDA, bfloat16 on CPUs that are made for it, nothing elsewhere."""
-    dtype = torch.float16 if device.type == "cuda" else torch.bfloat16
-    return torch.autocast(device.type, dtype=dtype, enabled=has_fast_bfloat16(device))
+    """An autocast context in bfloat16 where that is fast, else one that changes nothing.
+
+    Never float16: its gradients underflow without a scaler, and bfloat16's do not.
+    """
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=has_fast_bfloat16(device))
