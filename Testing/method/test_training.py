@@ -17,6 +17,7 @@ from confuda.data.augment import (
     GeometrySettings,
     map_intensity,
     randomise_contrast,
+    recolour_classes,
     sample_grid,
     warp,
 )
@@ -104,6 +105,45 @@ def test_random_contrast_keeps_range_and_anatomy() -> None:
     assert (blood > muscle).any() and (blood < muscle).any()
 
 
+def paint_plain_heart() -> tuple:
+    """Sixteen equal images of a wall (0.3) around blood (0.8), and their labels."""
+    labels = torch.zeros(16, 64, 64, dtype=torch.long)
+    labels[:, 10:50, 10:50] = 1
+    labels[:, 20:40, 20:40] = 2
+    return 0.1 + 0.2 * (labels == 1).float()[:, None] + 0.7 * (labels == 2).float()[:, None], labels
+
+
+def only(**chances: float) -> ContrastSettings:
+    """Nothing random but new class contrast and ``chances``."""
+    names = ("intensity_map", "gamma", "bias_field", "blur", "coarse", "noise", "padding", "late_enhancement")
+    return ContrastSettings(**{**dict.fromkeys(names, 0.0), "class_contrast": 1.0, "black_blood": 0.0, **chances})
+
+
+def test_scars_start_at_the_endocardium() -> None:
+    images, labels = paint_plain_heart()
+
+    def paint(scar: float) -> torch.Tensor:
+        settings = only(late_enhancement=1.0, scar=scar, endocardial_scar=1.0, dark_core=0.0)
+        return recolour_classes(images, labels, settings, torch.Generator().manual_seed(1))[:, 0]
+
+    scar = (paint(1.0) - paint(0.0)).abs() > 0.05
+    assert scar.any() and not (scar & (labels == 0)).any()
+    inner, outer = torch.zeros_like(labels, dtype=torch.bool), torch.zeros_like(labels, dtype=torch.bool)
+    inner[:, 17:43, 17:43] = True
+    outer[:, 10:50, 10:50] = True
+    outer[:, 13:47, 13:47] = False
+    assert scar[inner & (labels == 1)].float().mean() > 1.5 * scar[outer].float().mean()
+
+
+def test_black_blood_is_darker_than_muscle() -> None:
+    images, labels = paint_plain_heart()
+    settings = only(black_blood=1.0, slow_flow=0.0)
+    changed = recolour_classes(images, labels, settings, torch.Generator().manual_seed(0))[:, 0]
+    blood = torch.stack([image[label == 2].mean() for image, label in zip(changed, labels)])
+    muscle = torch.stack([image[label == 1].mean() for image, label in zip(changed, labels)])
+    assert (blood < muscle).float().mean() > 0.8 and blood.max() < 0.35
+
+
 def test_intensity_maps_are_monotone_or_not() -> None:
     ramp = torch.linspace(0, 1, 64).expand(200, 1, 1, 64)
     mapped = map_intensity(ramp, torch.Generator().manual_seed(0))
@@ -154,6 +194,23 @@ def test_both_trainings_and_the_bundle_by_the_documented_commands(toy_acdc, tmp_
     loaded = load_bundle(bundle)
     assert loaded.images.shape[-1] == 96 and (loaded.bank.mass > 0).all()
     assert "held out" in loaded.description["training"]["data"]
+
+
+def test_training_can_begin_with_the_weights_of_a_bundle(toy_acdc, tmp_path, small_bundle_folder, capsys) -> None:
+    common = ["train", "segmenter", "--data", str(toy_acdc), *SMALL, "--set", "normalisation=instance"]
+    steps = ["--set", "steps=1", "--set", "learning_rate=0.000001"]
+    start = ["--from", str(small_bundle_folder)]
+    assert main([*common, *steps, "-o", str(tmp_path / "on"), *start]) == 0
+    assert main([*common, *steps, "-o", str(tmp_path / "anew")]) == 0
+    on, anew = (
+        json.loads((tmp_path / name / "segmenter-log.jsonl").read_text().splitlines()[-1])["loss"]
+        for name in ("on", "anew")
+    )
+    assert on < anew
+    assert main([*common, *steps, "--set", "width=8", "-o", str(tmp_path / "wide"), *start]) == 2
+    assert "another width" in capsys.readouterr().err
+    rain = ["train", "rain", "--data", str(toy_acdc), "-o", str(tmp_path / "rain"), *start]
+    assert main(rain) == 2
 
 
 def test_unknown_training_settings_are_refused(toy_acdc, tmp_path) -> None:

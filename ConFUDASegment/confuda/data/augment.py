@@ -33,18 +33,26 @@ class GeometrySettings:
 
 @dataclass(frozen=True)
 class ContrastSettings:
-    """How often (probability) each change of contrast happens."""
+    """How often (probability) each change of contrast happens.
+
+    ``scar`` and ``black_blood`` are shares of the images that are, or are not, late-enhancement-like;
+    ``endocardial_scar`` and ``dark_core`` of the scars; ``slow_flow`` of the black-blood images.
+    """
 
     intensity_map: float = 0.6
     class_contrast: float = 0.75
     late_enhancement: float = 0.5
     scar: float = 0.75
+    endocardial_scar: float = 0.6
+    dark_core: float = 0.35
+    black_blood: float = 0.25
+    slow_flow: float = 0.3
     gamma: float = 0.5
     bias_field: float = 0.6
     blur: float = 0.35
     coarse: float = 0.2
     noise: float = 0.6
-    padding: float = 0.15
+    padding: float = 0.25
 
 
 def _uniform(shape: Tuple[int, ...], low: float, high: float, generator: Optional[torch.Generator]) -> Tensor:
@@ -164,8 +172,11 @@ def recolour_classes(
     soft = soften_labels(labels, 4, generator)
 
     late = torch.rand((count,), generator=generator) < settings.late_enhancement
+    black_blood = ~late & (torch.rand((count,), generator=generator) < settings.black_blood)
     myo = torch.where(late, _uniform((count,), 0.0, 0.3, generator), torch.rand((count,), generator=generator))
+    myo = torch.where(black_blood, _uniform((count,), 0.2, 0.7, generator), myo)
     lv = torch.where(late, _uniform((count,), 0.3, 1.0, generator), torch.rand((count,), generator=generator))
+    lv = torch.where(black_blood, _uniform((count,), 0.0, 0.3, generator), lv)
     apart = torch.rand((count,), generator=generator) < 0.2
     rv = torch.where(
         apart, torch.rand((count,), generator=generator), lv + 0.08 * torch.randn((count,), generator=generator)
@@ -176,13 +187,56 @@ def recolour_classes(
     recoloured = level[:, :, None, None] + texture[:, :, None, None] * (images - mean[:, :, None, None])
     changed = images * soft[:, :1] + (recoloured[:, 1:] * soft[:, 1:]).sum(1, keepdim=True)
 
-    field = _smooth_field(count, 5, images.shape[2:], 1, generator)
-    inside = torch.sigmoid((field - _uniform((count, 1, 1, 1), 0.2, 1.2, generator)) * 8)
+    slow = _chance(count, settings.slow_flow, generator) * black_blood[:, None, None, None].float()
+    changed = _draw_slow_flow(changed, soft, slow, generator)
     has_scar = _chance(count, settings.scar, generator) * late[:, None, None, None].float()
-    scar_level = (lv * _uniform((count,), 0.7, 1.5, generator)).clamp(0, 1.1)[:, None, None, None]
-    amount = inside * soft[:, MYO : MYO + 1] * has_scar
-    changed = changed + amount * (scar_level - changed)
+    changed = _draw_scar(changed, soft, lv, myo, has_scar, settings, generator)
     return torch.where(_chance(count, settings.class_contrast, generator) > 0, changed, images)
+
+
+def _measure_depth(soft: Tensor) -> Tensor:
+    """How near each pixel of MYO lies to the blood of LV, (B, 1, H, W): about 1 at the endocardium, 0 at the
+    epicardium."""
+    wide = torch.full((len(soft),), 3.0)
+    inner = _gaussian_blur(_gaussian_blur(soft[:, LV : LV + 1], wide), wide)
+    outer = _gaussian_blur(_gaussian_blur(soft[:, :1] + soft[:, RV : RV + 1], wide), wide)
+    return inner / (inner + outer).clamp_min(1e-4)
+
+
+def _draw_scar(
+    images: Tensor,
+    soft: Tensor,
+    lv: Tensor,
+    myo: Tensor,
+    has_scar: Tensor,
+    settings: ContrastSettings,
+    generator: Optional[torch.Generator],
+) -> Tensor:
+    """Bright patches inside MYO: some anywhere, some that start at the endocardium, as infarcts do, and reach a random
+    depth; some with a core that stays dark (microvascular obstruction), which looks like wall beside blood."""
+    count, _, height, width = images.shape
+    field = _smooth_field(count, 5, (height, width), 1, generator)
+    inside = torch.sigmoid((field - _uniform((count, 1, 1, 1), 0.2, 1.2, generator)) * 8)
+    # An infarct takes a sector of the wall, sometimes nearly all of it.
+    sector = torch.sigmoid((field - _uniform((count, 1, 1, 1), -1.0, 0.6, generator)) * 8)
+    wall = torch.sigmoid((_measure_depth(soft) - _uniform((count, 1, 1, 1), 0.1, 0.75, generator)) * 12)
+    endocardial = _chance(count, settings.endocardial_scar, generator)
+    shape = torch.lerp(inside, sector * wall, endocardial)
+    scar_level = (lv * _uniform((count,), 0.7, 1.5, generator)).clamp(0, 1.1)[:, None, None, None]
+    core = torch.sigmoid((_smooth_field(count, 9, (height, width), 1, generator) - 0.4) * 8)
+    core = core * shape * _chance(count, settings.dark_core, generator)
+    level = torch.lerp(scar_level.expand_as(images), myo[:, None, None, None].expand_as(images), core)
+    return torch.lerp(images, level, shape * soft[:, MYO : MYO + 1] * has_scar)
+
+
+def _draw_slow_flow(images: Tensor, soft: Tensor, amount: Tensor, generator: Optional[torch.Generator]) -> Tensor:
+    """Blood that was too slow to turn black: a bright rim, patchy, where LV and RV meet the wall."""
+    count, _, height, width = images.shape
+    blood = soft[:, LV : LV + 1] + soft[:, RV : RV + 1]
+    deep = _gaussian_blur(blood, torch.full((count,), 3.0))
+    patches = torch.sigmoid(_smooth_field(count, 7, (height, width), 1, generator) * 6)
+    rim = blood * torch.sigmoid((0.8 - deep) * 12) * patches * amount
+    return torch.lerp(images, _uniform((count, 1, 1, 1), 0.4, 1.0, generator).expand_as(images), rim)
 
 
 def randomise_contrast(
@@ -223,7 +277,7 @@ def _pad_side(images: Tensor, probability: float, generator: Optional[torch.Gene
     """Black out what lies beyond a random line, as at the edge of a field of view or of a resampled volume."""
     count, _, height, width = images.shape
     angle = _uniform((count, 1, 1, 1), 0, 2 * math.pi, generator)
-    distance = _uniform((count, 1, 1, 1), 0.5, 1.0, generator)
+    distance = _uniform((count, 1, 1, 1), 0.35, 1.0, generator)
     rows = torch.linspace(-1, 1, height)[None, None, :, None]
     columns = torch.linspace(-1, 1, width)[None, None, None, :]
     beyond = (torch.cos(angle) * columns + torch.sin(angle) * rows) > distance

@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, Optional, Type, TypeVar, Union
 import torch
 
 from confuda import __version__
-from confuda.bundle import Bundle, save_bundle
+from confuda.bundle import Bundle, load_bundle, save_bundle
 from confuda.data.acdc import SliceSet, find_acdc_cases, load_slices, split_acdc_cases
 from confuda.errors import BundleError, UsageError
 from confuda.exemplars import choose_exemplars, compute_source_bank, crop_exemplars
@@ -72,10 +72,15 @@ def run_training(
     resume: bool,
     threads: Optional[int],
     report: Callable[[str], None],
+    start: Optional[Path] = None,
 ) -> None:
     """Train ``what`` ("rain" or "segmenter") on ``data``; checkpoint and log go to ``output``.
 
-    With ``resume`` the settings are those of the checkpoint, with ``values`` on top.
+    With ``resume`` the settings are those of the checkpoint, with ``values`` on top. A new run of the segmenter begins
+    with the network of the bundle ``start``, where one is given.
+
+    Raises:
+        UsageError: if ``start`` is given for RAIN or does not fit the settings.
     """
     if threads is not None:
         torch.set_num_threads(threads)
@@ -84,12 +89,23 @@ def run_training(
         _, record = load_checkpoint(name_checkpoint(output, what))
         values = {**record["settings"], **values}
     settings = make_training_settings(kind, values)
+    network = None if start is None or resume else _load_start(start, settings)
     report(f"reading {dataset} from {data}")
     train_slices = _load(data, False, settings)
     if what == rain_training.RUN_NAME:
         train_rain(train_slices, output, settings, resume, report)
     else:
-        train_segmenter(train_slices, _load(data, True, settings), output, settings, resume, report)
+        train_segmenter(train_slices, _load(data, True, settings), output, settings, resume, report, start=network)
+
+
+def _load_start(bundle: Path, settings: Union[RainSettings, SegmenterSettings]) -> DRUNet:
+    if not isinstance(settings, SegmenterSettings):
+        raise UsageError("Only the segmenter can begin with the weights of a bundle.")
+    loaded = load_bundle(bundle)
+    own = loaded.description["segmenter"]
+    if (own["width"], own["normalisation"]) != (settings.width, settings.normalisation):
+        raise UsageError(f"The network in {bundle.name} has another width or normalisation: set them alike.")
+    return loaded.segmenter
 
 
 def build_bundle(

@@ -106,14 +106,18 @@ def train_segmenter(
     report: Optional[Callable[[str], None]] = None,
     checkpoint_every_s: float = 180.0,
     validate_every: int = 500,
+    start: Optional[DRUNet] = None,
 ) -> DRUNet:
     """Train, keep a checkpoint and a JSON-lines log in ``folder``, and return the averaged network.
 
-    With ``resume`` the run goes on from the checkpoint in ``folder`` exactly as if it had not stopped.
+    With ``resume`` the run goes on from the checkpoint in ``folder`` exactly as if it had not stopped. A new run begins
+    with the weights of ``start`` where it is given, a network of the same settings, and with random ones otherwise.
     """
     torch.manual_seed(settings.seed)
     generator = torch.Generator().manual_seed(settings.seed)
     network = DRUNet(width=settings.width, normalisation=settings.normalisation).to(memory_format=torch.channels_last)
+    if start is not None:
+        network.load_state_dict(start.state_dict())
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(settings.average_decay), use_buffers=True)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
