@@ -1,7 +1,6 @@
 """Whether an adapted network may replace the source network: a check that needs no label."""
 
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Dict, List, Tuple
 
 import numpy as np
@@ -9,10 +8,10 @@ import torch
 
 from confuda.labels import STRUCTURES
 from confuda.networks.drunet import DRUNet
-from confuda.predict import clean_up, predict_views
+from confuda.predict import ALL_VIEWS, clean_up, measure_agreement, predict_views
 
 LARGEST_LOSS_OF_AGREEMENT = 0.05
-"""Adaptation is refused where the views agree less by more than this (mean Dice between flips)."""
+"""Adaptation is refused where the views agree less by more than this (mean Dice between two of them)."""
 
 SMALLEST_SHARE_OF_STRUCTURE = 0.25
 """... or where a structure shrinks below this share of what the source network saw."""
@@ -31,21 +30,10 @@ class Opinion:
 
 
 def form_opinion(network: DRUNet, slices: np.ndarray, check_cancelled=None) -> Opinion:
-    """Predict ``slices`` (S, H, W) in all flips, average and clean up; measure the agreement of the flips."""
-    views = list(predict_views(network, slices, check_cancelled=check_cancelled))
+    """Predict ``slices`` (S, H, W) in all views, average and clean up; measure the agreement of the views."""
+    views = list(predict_views(network, slices, ALL_VIEWS, check_cancelled=check_cancelled))
     mean = torch.stack(views).mean(dim=0).numpy()
-    return Opinion(clean_up(mean), _measure_agreement([view.argmax(dim=0).numpy() for view in views]))
-
-
-def _measure_agreement(labels: List[np.ndarray]) -> float:
-    scores = []
-    for one, other in combinations(labels, 2):
-        for structure in STRUCTURES:
-            first, second = one == structure.label, other == structure.label
-            total = int(first.sum()) + int(second.sum())
-            if total:
-                scores.append(2.0 * int((first & second).sum()) / total)
-    return float(np.mean(scores)) if scores else 0.0
+    return Opinion(clean_up(mean), measure_agreement([view.argmax(dim=0).numpy() for view in views]))
 
 
 def judge_adaptation(source: Opinion, adapted: Opinion, losses: List[Dict[str, float]]) -> Tuple[bool, str]:
@@ -55,7 +43,7 @@ def judge_adaptation(source: Opinion, adapted: Opinion, losses: List[Dict[str, f
     if not np.isfinite(adapted.probabilities).all():
         return False, "the adapted network gives no finite answer"
     if adapted.agreement < source.agreement - LARGEST_LOSS_OF_AGREEMENT:
-        return False, "the adapted network agrees less with itself under flips"
+        return False, "the adapted network agrees less with itself under flips and quarter turns"
     before, after = source.count_voxels(), adapted.count_voxels()
     for name, count in before.items():
         if count and after[name] < SMALLEST_SHARE_OF_STRUCTURE * count:

@@ -1,6 +1,7 @@
-"""From slices to soft labels: the network's answer averaged over flips, and its clean-up."""
+"""From slices to soft labels: the network's answer averaged over views, and its clean-up."""
 
-from typing import Callable, Iterator, Optional, Sequence, Tuple
+from itertools import combinations
+from typing import Callable, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import SimpleITK as sitk
@@ -8,41 +9,56 @@ import torch
 from torch import Tensor
 
 from confuda.device import compute_in_mixed_precision
+from confuda.labels import STRUCTURES
 from confuda.networks.drunet import DRUNet
 
-ALL_FLIPS: Tuple[Tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))
-NO_FLIP: Tuple[Tuple[int, ...], ...] = ((),)
+
+class View(NamedTuple):
+    """A way to look at slices (B, C, H, W): rows and columns swapped first where ``transposed``, then mirrored along
+    the axes ``mirrored``."""
+
+    transposed: bool = False
+    mirrored: Tuple[int, ...] = ()
+
+
+NO_FLIP = (View(),)
+ALL_FLIPS = tuple(View(False, axes) for axes in ((), (2,), (3,), (2, 3)))
+ALL_VIEWS = ALL_FLIPS + tuple(View(True, axes) for axes in ((), (2,), (3,), (2, 3)))
+"""All eight symmetries of a square: the network was trained on hearts in every direction, so each is as good."""
 
 
 @torch.no_grad()
 def predict_views(
     network: DRUNet,
     slices: np.ndarray,
-    flips: Sequence[Tuple[int, ...]] = ALL_FLIPS,
+    chosen: Sequence[View] = ALL_FLIPS,
     batch: int = 16,
     check_cancelled: Optional[Callable[[], None]] = None,
 ) -> Iterator[Tensor]:
-    """Soft labels (K, S, H, W) float32 on the CPU, once for each of ``flips``, turned back into the slices' frame.
+    """Soft labels (K, S, H, W) float32 on the CPU, once for each of ``chosen``, turned back into the slices' frame.
 
     Args:
         network: runs where its parameters are, in evaluation mode.
         slices: (S, H, W) in [0, 1].
-        flips: axes of (B, C, H, W) to mirror; each transposes nothing, so that one grid serves all.
+        chosen: the views; a transposed one needs H = W.
     """
     device = next(network.parameters()).device
     images = torch.from_numpy(np.ascontiguousarray(slices, dtype=np.float32))[:, None].to(device)
     training = network.training
     network.eval()
     try:
-        for axes in flips:
+        for view in chosen:
             parts = []
-            for part in torch.flip(images, axes).split(batch):
+            seen = images.transpose(2, 3) if view.transposed else images
+            for part in torch.flip(seen, view.mirrored).split(batch):
                 if check_cancelled is not None:
                     check_cancelled()
                 with compute_in_mixed_precision(device):
                     logits = network(part.contiguous(memory_format=torch.channels_last))
-                parts.append(torch.flip(torch.softmax(logits.float(), dim=1), axes))
-            yield torch.cat(parts).transpose(0, 1).cpu()
+                parts.append(torch.flip(torch.softmax(logits.float(), dim=1), view.mirrored))
+            whole = torch.cat(parts)
+            whole = whole.transpose(2, 3) if view.transposed else whole
+            yield whole.transpose(0, 1).cpu()
     finally:
         network.train(training)
 
@@ -50,14 +66,32 @@ def predict_views(
 def predict_probabilities(
     network: DRUNet,
     slices: np.ndarray,
-    flips: Sequence[Tuple[int, ...]] = ALL_FLIPS,
+    chosen: Sequence[View] = ALL_FLIPS,
     check_cancelled: Optional[Callable[[], None]] = None,
 ) -> np.ndarray:
     """The mean of :func:`predict_views`, (K, S, H, W) float32."""
     total: Optional[Tensor] = None
-    for view in predict_views(network, slices, flips, check_cancelled=check_cancelled):
+    for view in predict_views(network, slices, chosen, check_cancelled=check_cancelled):
         total = view if total is None else total + view
-    return (total / len(flips)).numpy()
+    return (total / len(chosen)).numpy()
+
+
+def measure_agreement(labels: Sequence[np.ndarray], absent: Optional[float] = None) -> float:
+    """Mean Dice, over the structures, between each two of ``labels`` (S, H, W): how far views say the same (0 to 1).
+
+    Args:
+        absent: what a structure that neither view shows counts as; None leaves it out.
+    """
+    scores = []
+    for one, other in combinations(labels, 2):
+        for structure in STRUCTURES:
+            first, second = one == structure.label, other == structure.label
+            total = int(first.sum()) + int(second.sum())
+            if total:
+                scores.append(2.0 * int((first & second).sum()) / total)
+            elif absent is not None:
+                scores.append(absent)
+    return float(np.mean(scores)) if scores else 0.0
 
 
 def clean_up(probabilities: np.ndarray) -> np.ndarray:

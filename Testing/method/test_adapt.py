@@ -2,15 +2,17 @@
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 
 from confuda.acceptance import Opinion, judge_adaptation
 from confuda.adapt import Adaptation, adapt
 from confuda.bundle import load_bundle
+from confuda.data.heart import find_heart
 from confuda.data.stack import ShortAxisStack
 from confuda.data.tissue_style import TissueStyle
 from confuda.errors import Cancelled, UsageError
-from confuda.predict import clean_up, predict_probabilities
+from confuda.predict import ALL_VIEWS, clean_up, measure_agreement, predict_probabilities, predict_views
 from confuda.settings import PRESETS, AdaptationSettings, make_settings
 
 CPU = torch.device("cpu")
@@ -183,6 +185,45 @@ def test_presets_and_overrides() -> None:
 def test_predictions_of_flips_are_turned_back(bundle, shifted) -> None:
     flipped = predict_probabilities(bundle.segmenter, shifted[0][:, ::-1].copy())[:, :, ::-1]
     np.testing.assert_allclose(predict_probabilities(bundle.segmenter, shifted[0]), flipped, atol=0.03)
+
+
+def test_every_view_is_turned_back_to_the_same_frame() -> None:
+    """A network that answers pixel by pixel says the same in every view, if each comes back as it went."""
+
+    class Threshold(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.tensor([-9.0, 9.0]))
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return (images - 0.5) * self.weight[:, None, None]
+
+    slices = np.random.default_rng(0).random((3, 12, 12)).astype(np.float32)
+    views = list(predict_views(Threshold(), slices, ALL_VIEWS))
+    assert len(views) == 8
+    for view in views:
+        torch.testing.assert_close(view, views[0], atol=0.03, rtol=0)
+
+
+def test_agreement_is_the_mean_dice_of_pairs() -> None:
+    one, other = np.zeros((1, 4, 4), int), np.zeros((1, 4, 4), int)
+    one[0, 0], other[0, 0, :2] = 1, 1
+    assert measure_agreement([one, other]) == pytest.approx(2 * 2 / 6)
+    assert measure_agreement([one, other], absent=0.0) == pytest.approx(2 * 2 / 6 / 3)
+    assert measure_agreement([one * 0, one * 0]) == 0.0
+
+
+def test_what_only_resembles_a_heart_is_not_taken_for_it(bundle, heart) -> None:
+    """Beside the true heart lies a ring as large whose wall is torn: seen once, but not the same in the mirror."""
+    image, _ = heart
+    voxels = sitk.GetArrayFromImage(image)
+    torn = voxels[:, ::-1].copy()
+    torn[:, 20:70, 44:60] = 60.0
+    both = sitk.GetImageFromArray(np.concatenate([torn, voxels], axis=2))
+    both.SetSpacing(image.GetSpacing())
+    found = find_heart(bundle.segmenter, ShortAxisStack(both, 1.5), 64)
+    assert found is not None
+    assert np.hypot(found[0] - 0.45 * 96, found[1] - (96 + 0.55 * 96)) < 15
 
 
 def test_an_empty_answer_stays_empty() -> None:

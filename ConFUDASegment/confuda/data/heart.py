@@ -1,16 +1,21 @@
 """Finding the heart: the image centre is not always it."""
 
-from typing import Callable, Optional, Tuple
+from typing import Callable, List, Optional, Tuple
 
 import numpy as np
 
 from confuda.data.stack import ShortAxisStack
 from confuda.networks.drunet import DRUNet
-from confuda.predict import NO_FLIP, predict_probabilities
+from confuda.predict import NO_FLIP, View, measure_agreement, predict_probabilities, predict_views
 
-MIDDLE_SHARE = 0.5
 MOST_SLICES = 5
-"""A coarse look takes at most this many slices from the middle of the stack, where the heart is largest."""
+"""A coarse look takes at most this many slices, from the middle of a longer stack, where the heart is largest."""
+
+MOST_CANDIDATES = 3
+CANDIDATES_APART_MM = 40.0
+"""Places that might be the heart: the strongest of the coarse look, so far apart, and the image's middle."""
+
+TWO_VIEWS = (View(), View(False, (2,)))
 
 
 def find_heart(
@@ -22,12 +27,33 @@ def find_heart(
     """The heart's middle as (row, column) of ``stack.slices``, or None where nothing looks like a heart.
 
     The network looks through windows of ``size`` pixels that overlap by half, on slices from the middle of the stack;
-    the heart is where left ventricle and myocardium (the pair that nothing else resembles) are seen together in most of
-    them. A second look through a window on that place centres it.
+    where left ventricle and myocardium (the pair that nothing else resembles) are seen together in most of them, may be
+    the heart. A closer look centres the window on each such place. The heart is where the network says the same of the
+    image and its mirror image: what only resembles a heart it sees differently each time.
     """
-    count = len(stack)
-    middle = max(1, min(MOST_SLICES, int(round(count * MIDDLE_SHARE))))
-    chosen = np.unique(np.linspace((count - 1) * 0.25, (count - 1) * 0.75, middle).round().astype(int))
+    last = len(stack) - 1
+    reach = (0.25, 0.75) if last >= MOST_SLICES else (0.0, 1.0)
+    chosen = np.unique(np.linspace(reach[0] * last, reach[1] * last, MOST_SLICES).round().astype(int))
+    best, best_agreement = None, 0.0
+    for candidate in _find_candidates(network, stack, chosen, size, check_cancelled):
+        center = _center_window(network, stack, chosen, candidate, size, check_cancelled)
+        if center is None:
+            continue
+        views = predict_views(network, stack.crop(center, size).slices[chosen], TWO_VIEWS, 16, check_cancelled)
+        agreement = measure_agreement([view.argmax(dim=0).numpy() for view in views], absent=0.0)
+        if best is None or agreement > best_agreement:
+            best, best_agreement = center, agreement
+    return best
+
+
+def _find_candidates(
+    network: DRUNet,
+    stack: ShortAxisStack,
+    chosen: np.ndarray,
+    size: int,
+    check_cancelled: Optional[Callable[[], None]],
+) -> List[Tuple[float, float]]:
+    """Where the heart may be, most likely first, and the image's middle, where it mostly is."""
     rows, columns = (_place_windows(extent, size) for extent in stack.grid.size)
     votes = np.zeros(stack.grid.size, dtype=np.float32)
     looks = np.zeros(stack.grid.size, dtype=np.float32)
@@ -40,10 +66,29 @@ def find_heart(
             votes[inside] += heart[max(0, -top) :, max(0, -left) :][: part.shape[0], : part.shape[1]]
             looks[inside] += 1
     votes /= np.maximum(looks, 1)
-    smoothed = _smooth(votes, radius=max(1, int(round(25.0 / stack.grid.spacing_mm[0]))))
-    if smoothed.max() <= 0:
-        return None
-    center = np.unravel_index(int(smoothed.argmax()), smoothed.shape)
+    spacing_mm = stack.grid.spacing_mm[0]
+    smoothed = _smooth(votes, radius=max(1, int(round(25.0 / spacing_mm))))
+    grid_rows, grid_columns = np.indices(smoothed.shape)
+    candidates: List[Tuple[float, float]] = []
+    while len(candidates) < MOST_CANDIDATES and smoothed.max() > 0:
+        row, column = np.unravel_index(int(smoothed.argmax()), smoothed.shape)
+        candidates.append((float(row), float(column)))
+        near = np.hypot(grid_rows - row, grid_columns - column) * spacing_mm < CANDIDATES_APART_MM
+        smoothed[near] = 0
+    if candidates:
+        candidates.append(((stack.grid.size[0] - 1) / 2, (stack.grid.size[1] - 1) / 2))
+    return candidates
+
+
+def _center_window(
+    network: DRUNet,
+    stack: ShortAxisStack,
+    chosen: np.ndarray,
+    center: Tuple[float, float],
+    size: int,
+    check_cancelled: Optional[Callable[[], None]],
+) -> Optional[Tuple[float, float]]:
+    """The middle of MYO and LV as seen through a window at ``center``, looked at twice; None where none is seen."""
     for _ in range(2):
         found, heart = _look(network, stack, chosen, center, size, check_cancelled)
         if not found:
