@@ -1,7 +1,11 @@
 """The model card of a bundle, written from its description so that the two never differ."""
 
+import math
 from typing import Any, Dict, List
 
+from confuda.errors import InputError
+
+SCORE_NAMES = ("cases", "MYO", "LV", "RV", "dice", "hd95_mm")
 NOT_A_DEVICE = "It is for research and is not a medical device: not for diagnosis or treatment."
 
 
@@ -37,14 +41,38 @@ def _format_settings(settings: Dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in settings.items())
 
 
+def check_scores(scores: Any) -> None:
+    """Make sure that measured scores have the form of ``scores.json`` of ``benchmarks/quality.py``.
+
+    That is, by data set and run, the number of cases, their mean Dice (0 to 1) and their mean HD95 in mm:
+    ``{title: {run: {"cases": 5, "MYO": 0.75, "LV": 0.89, "RV": 0.88, "dice": 0.84, "hd95_mm": 7.4}}}``.
+
+    Raises:
+        InputError: naming what is missing.
+    """
+    if not isinstance(scores, dict) or not all(isinstance(runs, dict) for runs in scores.values()):
+        raise InputError("Scores are a JSON object of data sets, each with its runs (see benchmarks/quality.py).")
+    for title, runs in scores.items():
+        for run, row in runs.items():
+            for name in SCORE_NAMES:
+                value = row.get(name) if isinstance(row, dict) else None
+                if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+                    raise InputError(f"The scores of '{run}' on '{title}' have no number for '{name}'.")
+
+
 def _format_scores(scores: Dict[str, Any]) -> List[str]:
-    """A table for each data set that was measured, as ``benchmarks/quality.py`` writes them (``summary.json``)."""
+    """A table for each data set that was measured."""
+    check_scores(scores)
     lines: List[str] = []
     for title, runs in scores.items():
-        lines += [f"Measured on {title} (mean over cases):", "", "| run | MYO | LV | RV | Dice | HD95 mm | cases |"]
-        lines.append("|---|---|---|---|---|---|---|")
+        lines += [
+            f"Measured on {title}; means over n volumes:",
+            "",
+            "| run | n | Dice MYO | Dice LV | Dice RV | Dice average | HD95 mm |",
+            "|---|---|---|---|---|---|---|",
+        ]
         for run, row in runs.items():
-            cells = " | ".join(f"{row[name]:.3f}" for name in ("MYO", "LV", "RV", "dice"))
-            lines.append(f"| {run} | {cells} | {row['hd95_mm']:.1f} | {row['cases']} |")
+            dice = " | ".join(f"{row[name]:.3f}" for name in ("MYO", "LV", "RV", "dice"))
+            lines.append(f"| {run} | {row['cases']} | {dice} | {row['hd95_mm']:.1f} |")
         lines.append("")
     return lines
