@@ -21,9 +21,9 @@ from confuda.data.tissue_style import TissueStyle
 from confuda.device import compute_in_mixed_precision
 from confuda.losses.segmentation import compute_segmentation_loss
 from confuda.methods import METHOD_CLASSES
-from confuda.methods.base import Method, ViewOutput, Views
+from confuda.methods.base import Method, ViewOutput, Views, decay_rate
 from confuda.networks.drunet import DRUNet
-from confuda.predict import clean_up, predict_probabilities
+from confuda.predict import clean_up, predict_probabilities, weigh_classes
 from confuda.settings import AdaptationSettings
 
 SOURCE_GEOMETRY = GeometrySettings(shift=10.0, far_probability=0.0, elastic=2.0)
@@ -78,7 +78,10 @@ class Adaptation:
         self.settings = settings
         self.device = device
         self.bundle = bundle
-        self.generator = torch.Generator().manual_seed(seed)
+        # One stream each: at the same seed all methods see the same source and target images, whatever else they draw.
+        self.source_generator, self.target_generator, self.style_generator = (
+            torch.Generator().manual_seed(int(state)) for state in np.random.SeedSequence(abs(seed)).generate_state(3)
+        )
         self.target = torch.from_numpy(np.ascontiguousarray(target, dtype=np.float32))[:, None]
         self.network = (
             copy.deepcopy(bundle.segmenter).requires_grad_(True).to(device, memory_format=torch.channels_last)
@@ -88,8 +91,9 @@ class Adaptation:
         )
         self.rain = copy.deepcopy(bundle.rain).to(device)
         self.method: Method = METHOD_CLASSES[method](settings, copy.deepcopy(bundle.bank).to(device), None)
+        self.method.networks.to(device)
         self.optimizer = self._make_optimizer()
-        self.epsilon = torch.randn((settings.source_batch, self.rain.latent), generator=self.generator)
+        self.epsilon = torch.randn((settings.source_batch, self.rain.latent), generator=self.style_generator)
         self.pseudo_labels: Optional[Tensor] = None
         self.trust: Optional[Tensor] = None
         self.tissue: Optional[TissueStyle] = None
@@ -117,9 +121,11 @@ class Adaptation:
     @torch.no_grad()
     def _look_at_target(self) -> None:
         """Renew what the averaged network says about the target: pseudo-labels, their trust, and the tissue style."""
-        if self.settings.lambda_self == 0 and self.settings.tissue_share == 0:
+        by_tissue = self.method.uses_style and self.settings.tissue_share > 0
+        if not self.method.uses_target or not (by_tissue or self.settings.lambda_self > 0):
             return
         probabilities = predict_probabilities(self.averaged.module, self.target[:, 0].numpy())
+        probabilities = weigh_classes(probabilities, self.bundle.class_weights)
         cleaned = torch.from_numpy(clean_up(probabilities)).transpose(0, 1)
         original = torch.from_numpy(probabilities).transpose(0, 1)
         best, label = cleaned.max(dim=1)
@@ -127,7 +133,7 @@ class Adaptation:
         # Pixels that clean-up changed are nobody's example.
         agreed = label == original.argmax(dim=1)
         self.trust = ((best >= self.settings.confidence) & agreed).float()
-        if self.settings.tissue_share > 0:
+        if by_tissue:
             self.tissue = TissueStyle(self.target[:, 0], cleaned * self.trust[:, None], self.settings.confidence)
 
     def _take_step(self, step: int) -> Dict[str, float]:
@@ -135,37 +141,29 @@ class Adaptation:
         progress = step / settings.steps
         self._set_learning_rate(progress)
         images, labels = self._draw_source()
-        target, augmented, copy_labels, copy_trust = self._draw_target()
+        target, augmented, motion, copy_labels, copy_trust = self._draw_target()
         adversarial = self.method.uses_style and progress >= settings.warmup_share and settings.epsilon_step > 0
         if not adversarial:
-            self.epsilon = torch.randn(self.epsilon.shape, generator=self.generator)
+            self.epsilon = torch.randn(self.epsilon.shape, generator=self.style_generator)
         epsilon = self.epsilon.to(device).requires_grad_(adversarial)
         source = (
-            randomise_contrast(images, labels, SOURCE_CONTRAST, self.generator) if settings.randomise_source else images
+            randomise_contrast(images, labels, SOURCE_CONTRAST, self.source_generator)
+            if settings.randomise_source
+            else images
         )
         labels_here = labels.to(device)
 
         with compute_in_mixed_precision(device):
-            kinds = [source.to(device), target.to(device), augmented.to(device)]
-            if self.method.uses_style:
-                kinds.insert(1, self._stylise(images, labels, epsilon))
-            outputs = self._look(kinds)
-        source_output, *stylised_output, target_output, augmented_output = outputs
-        losses = {"source": compute_segmentation_loss(source_output.logits.float(), labels_here)}
-        if stylised_output:
-            losses["stylised"] = compute_segmentation_loss(stylised_output[0].logits.float(), labels_here)
-        views = Views(
-            labels_here,
-            source_output,
-            stylised_output[0] if stylised_output else source_output,
-            target_output,
-            augmented_output,
-            progress,
-        )
+            stylised = self._stylise(images, labels, epsilon) if self.method.uses_style else images[:0].to(device)
+            outputs = self._look([source.to(device), stylised, target.to(device), augmented.to(device)])
+        views = Views(labels_here, *outputs, motion=motion.to(device), progress=progress)
+        losses = {"source": compute_segmentation_loss(views.source.logits.float(), labels_here)}
+        if self.method.uses_style:
+            losses["stylised"] = compute_segmentation_loss(views.stylised.logits.float(), labels_here)
         losses.update(self.method.compute_terms(views))
-        if settings.lambda_self > 0:
+        if copy_labels is not None and settings.lambda_self > 0:
             own = compute_segmentation_loss(
-                augmented_output.logits.float(), copy_labels.to(device), copy_trust.to(device)
+                views.augmented.logits.float(), copy_labels.to(device), copy_trust.to(device)
             )
             losses["self"] = settings.lambda_self * own
         total = torch.stack(list(losses.values())).sum()
@@ -176,34 +174,39 @@ class Adaptation:
         self.averaged.update_parameters(self.network)
         if adversarial:
             self._move_epsilon(epsilon)
-        values = torch.stack([total.detach(), *(value.detach() for value in losses.values())]).tolist()
-        return dict(zip(["total", *losses], values))
+        reported = {"total": total.detach(), **losses, **self.method.update_own_networks(views.detach())}
+        return dict(zip(reported, torch.stack([value.detach() for value in reported.values()]).tolist()))
 
     def _set_learning_rate(self, progress: float) -> None:
         """Polynomial decay (section 3.1), after a short rise for AdamW, whose first steps know no scale."""
         rise = min(1.0, (progress + 0.02) / 0.1) if self.settings.optimizer == "adamw" else 1.0
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * rise * (1 - progress) ** 0.9
+            group["lr"] = self.settings.learning_rate * rise * decay_rate(progress)
 
     def _draw_source(self) -> List[Tensor]:
         """Exemplars (B, 1, H, W) in random geometry, with labels (B, H, W)."""
-        chosen = torch.randint(len(self.bundle.images), (self.settings.source_batch,), generator=self.generator)
+        chosen = torch.randint(len(self.bundle.images), (self.settings.source_batch,), generator=self.source_generator)
         images, labels = self.bundle.images[chosen], self.bundle.labels[chosen]
-        grid = sample_grid(len(images), images.shape[2:], self.bundle.crop, SOURCE_GEOMETRY, self.generator)
+        grid = sample_grid(len(images), images.shape[2:], self.bundle.crop, SOURCE_GEOMETRY, self.source_generator)
         return list(warp(images, labels, grid))
 
     def _draw_target(self) -> List[Optional[Tensor]]:
-        """Target slices (B, 1, H, W), their augmented copies, and the copies' pseudo-labels and trust (B, H, W)."""
-        chosen = torch.randint(len(self.target), (self.settings.target_batch,), generator=self.generator)
+        """Target slices (B, 1, H, W), their augmented copies, the grid (B, H, W, 2) that moved these, and the copies'
+        pseudo-labels and trust (B, H, W). B is 0 for a method that uses no target."""
+        if not self.method.uses_target:
+            nothing = self.target[:0]
+            return [nothing, nothing, nothing.new_zeros(0, *nothing.shape[2:], 2), None, None]
+        chosen = torch.randint(len(self.target), (self.settings.target_batch,), generator=self.target_generator)
         target = self.target[chosen]
-        grid = sample_grid(len(target), target.shape[2:], target.shape[-1], TARGET_GEOMETRY, self.generator)
+        grid = sample_grid(len(target), target.shape[2:], target.shape[-1], TARGET_GEOMETRY, self.target_generator)
         moved, _ = warp(target, None, grid)
-        augmented = _drop_blocks(randomise_contrast(moved, None, COPY_CONTRAST, self.generator), self.generator)
+        changed = randomise_contrast(moved, None, COPY_CONTRAST, self.target_generator)
+        augmented = _drop_blocks(changed, self.target_generator)
         if self.pseudo_labels is None:
-            return [target, augmented, None, None]
+            return [target, augmented, grid, None, None]
         _, labels = warp(target, self.pseudo_labels[chosen], grid)
         _, trust = warp(target, self.trust[chosen].long(), grid)
-        return [target, augmented, labels, trust.float()]
+        return [target, augmented, grid, labels, trust.float()]
 
     def _stylise(self, images: Tensor, labels: Tensor, epsilon: Tensor) -> Tensor:
         """Source images in the target's style: by RAIN, the last ``tissue_share`` of them by tissue style."""
@@ -213,7 +216,7 @@ class Adaptation:
         parts = []
         if by_rain:
             here = images[:by_rain].to(self.device)
-            chosen = torch.randint(len(self.target), (by_rain,), generator=self.generator)
+            chosen = torch.randint(len(self.target), (by_rain,), generator=self.style_generator)
             with torch.no_grad():
                 content = self.rain.encoder(here)[-1]
                 code = self.rain.encode_style(self.target[chosen].to(self.device))
@@ -222,8 +225,8 @@ class Adaptation:
             styled = self.rain.stylise(content.float(), code, epsilon[:by_rain]).float()
             parts.append((styled + detail).clamp(0, 1))
         if by_tissue:
-            styled = self.tissue.apply(images[by_rain:], labels[by_rain:], self.generator)
-            parts.append(randomise_contrast(styled, None, COPY_CONTRAST, self.generator).to(self.device))
+            styled = self.tissue.apply(images[by_rain:], labels[by_rain:], self.style_generator)
+            parts.append(randomise_contrast(styled, None, COPY_CONTRAST, self.style_generator).to(self.device))
         return torch.cat(parts)
 
     def _look(self, kinds: List[Tensor]) -> List[ViewOutput]:

@@ -8,7 +8,7 @@ from typing import Any, Dict, Mapping
 from confuda.errors import UsageError
 
 MODES = ("one-shot", "few-shot")
-METHODS = ("confuda", "fuda", "none")
+METHODS = ("confuda", "fuda", "blockcl", "advent", "adaptseg", "source", "none")
 DEFAULT_PRESET = "balanced"
 
 
@@ -24,6 +24,10 @@ class AdaptationSettings:
     lambda_contrast, lambda_norm, lambda_consistency: weights of MPCCL, CNR (equation (4)) and of FUDA's consistency.
     temperature, partitions: tau and P. include_background, relative_norm, mean_over_classes, gradient_through_weights,
     minimum_mass: see ``confuda.losses.contrastive``.
+    lambda_block, block_size, block_stride: weight of BlockCL's term (its tau is ``temperature``), side of a block in
+    compared pixels, and distance between two of these in pixels. lambda_adversarial, discriminator_rate,
+    discriminator_width: weight of AdaptSeg's and AdvEnt's term, learning rate of their discriminator, and its channels
+    after the first convolution.
     randomise_source: random contrast on the source images, as in pretraining. keep_detail: fine edges that RAIN's
     decoder blurs are put back into stylised images. tissue_share: share of the stylised images whose classes take their
     intensities from the target's confident pixels of that class instead of RAIN.
@@ -50,6 +54,12 @@ class AdaptationSettings:
     mean_over_classes: bool = True
     gradient_through_weights: bool = True
     minimum_mass: float = 20.0
+    lambda_block: float = 1.0
+    block_size: int = 16
+    block_stride: int = 2
+    lambda_adversarial: float = 1e-3
+    discriminator_rate: float = 1e-4
+    discriminator_width: int = 64
     randomise_source: bool = True
     keep_detail: bool = True
     tissue_share: float = 0.5
@@ -58,15 +68,14 @@ class AdaptationSettings:
     refresh_every: int = 15
 
     def __post_init__(self) -> None:
-        for name in ("steps", "source_batch", "target_batch", "partitions", "refresh_every"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1.")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
+            if isinstance(value, int) and not isinstance(value, bool) and value < 1:
+                raise UsageError(f"{field.name} must be at least 1.")
             if isinstance(value, float) and not (math.isfinite(value) and value >= 0):
                 raise UsageError(f"{field.name} must be a finite number of at least 0.")
-        if self.temperature <= 0 or self.learning_rate <= 0:
-            raise UsageError("temperature and learning_rate must be greater than 0.")
+        if min(self.temperature, self.learning_rate, self.discriminator_rate) <= 0:
+            raise UsageError("temperature, learning_rate and discriminator_rate must be greater than 0.")
         if self.optimizer not in ("adamw", "sgd"):
             raise UsageError("optimizer must be adamw or sgd.")
         if self.average_decay >= 1 or max(self.warmup_share, self.tissue_share, self.confidence) > 1:

@@ -44,7 +44,7 @@ class ConFUDA(FUDA):
             self.bank,
             self.generator,
         )
-        ramp = min(1.0, views.progress / self.settings.warmup_share) if self.settings.warmup_share > 0 else 1.0
+        ramp = self.ramp_up(views.progress)
         terms["contrast"] = ramp * self.settings.lambda_contrast * (parts["inter"] + parts["intra"])
         terms["norm"] = ramp * self.settings.lambda_norm * parts["norm"]
         return terms
