@@ -60,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_bundle(commands)
     _add_evaluate(commands)
+    _add_benchmark(commands)
     return parser
 
 
@@ -101,6 +102,9 @@ def _add_train(commands: Any) -> None:
     train.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder that holds patient001, ...")
     train.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder of checkpoint and log")
     train.add_argument("--resume", action="store_true", help="go on from the checkpoint in DIR")
+    train.add_argument(
+        "--from", type=Path, metavar="BUNDLE", dest="start", help="begin with the segmenter of this bundle"
+    )
     train.add_argument("--set", type=_read_setting, action="append", default=[], metavar="NAME=VALUE", dest="settings")
     train.add_argument("--threads", type=int, help="CPU threads (torch's choice by default)")
     train.set_defaults(run=_run_train)
@@ -113,10 +117,16 @@ def _add_bundle(commands: Any) -> None:
     build.add_argument(
         "--segmenter", type=Path, required=True, metavar="DIR", help="folder of 'confuda train segmenter'"
     )
-    build.add_argument("--rain", type=Path, required=True, metavar="DIR", help="folder of 'confuda train rain'")
+    build.add_argument(
+        "--rain", type=Path, required=True, metavar="DIR", help="folder of 'confuda train rain', or a bundle"
+    )
     build.add_argument("--dataset", choices=("acdc",), default="acdc")
     build.add_argument("--data", type=Path, required=True, metavar="DIR", help="the source data, for the exemplars")
     build.add_argument("--name", default="confuda-acdc")
+    build.add_argument(
+        "--class-weights", type=float, nargs=4, default=[1, 1, 1, 1], metavar=("BACKGROUND", "MYO", "LV", "RV"),
+        help="what soft labels are multiplied by before the largest decides",
+    )  # fmt: skip
     build.add_argument("--scores", type=Path, help="JSON of measured scores to keep in the description")
     build.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     build.set_defaults(run=_run_bundle_build)
@@ -133,6 +143,27 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.add_argument("--dataset", help="whose label values the reference has (guessed by default)")
     evaluate.add_argument("--json", action="store_true")
     evaluate.set_defaults(run=_run_evaluate)
+
+
+def _add_benchmark(commands: Any) -> None:
+    benchmark = commands.add_parser("benchmark", help="the paper's tables on MS-CMRSeg, resumed where a run stopped")
+    benchmark.add_argument("table", choices=("table1", "table2"), help="methods by setting, or the ablation")
+    benchmark.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of patient1_C0.nii.gz, ...")
+    benchmark.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder of the cells, which both tables share"
+    )
+    benchmark.add_argument("--scale", choices=("small", "paper"), default="small", help="small is for two CPU cores")
+    benchmark.add_argument("--folds", type=int, default=5, metavar="K", help="folds over patients (5 by default)")
+    benchmark.add_argument("--only-folds", type=int, nargs="+", default=[], metavar="N", help="run only these, 1 to K")
+    benchmark.add_argument("--seed", type=int, default=0, help="of the split and of the source networks")
+    benchmark.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="SEED", help="one run of a cell each")
+    benchmark.add_argument("--methods", nargs="+", metavar="METHOD", help="rows of table1 (all by default)")
+    benchmark.add_argument("--settings", nargs="+", metavar="SETTING", help="of one-shot, few-shot, full")
+    benchmark.add_argument("--set", type=_read_setting, action="append", default=[], metavar="NAME=VALUE",
+                           dest="values", help="override a setting, or source.NAME, or rain.NAME")  # fmt: skip
+    benchmark.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    benchmark.add_argument("--threads", type=int, help="CPU threads (torch's choice by default)")
+    benchmark.set_defaults(run=_run_benchmark)
 
 
 def _make_observer() -> Any:
@@ -254,6 +285,7 @@ def _run_train(arguments: argparse.Namespace) -> int:
         arguments.resume,
         arguments.threads,
         lambda line: print(line, file=sys.stderr, flush=True),
+        arguments.start,
     )
     return 0
 
@@ -263,7 +295,14 @@ def _run_bundle_build(arguments: argparse.Namespace) -> int:
 
     scores = json.loads(arguments.scores.read_text(encoding="utf-8")) if arguments.scores else {}
     build_bundle(
-        arguments.segmenter, arguments.rain, arguments.dataset, arguments.data, arguments.name, scores, arguments.output
+        arguments.segmenter,
+        arguments.rain,
+        arguments.dataset,
+        arguments.data,
+        arguments.name,
+        scores,
+        arguments.output,
+        arguments.class_weights,
     )
     print(arguments.output)
     return 0
@@ -300,6 +339,29 @@ def _run_evaluate(arguments: argparse.Namespace) -> int:
         if "reference_ml" in row:
             cells += f"{row['reference_ml']:9.1f}{row['prediction_ml']:9.1f}"
         print(f"{name:8}{cells}")
+    return 0
+
+
+def _run_benchmark(arguments: argparse.Namespace) -> int:
+    from confuda.benchmark.command import BenchmarkOptions, run_benchmark
+
+    given = {name: getattr(arguments, name) for name in ("methods", "settings") if getattr(arguments, name)}
+    options = BenchmarkOptions(
+        table=arguments.table,
+        data=arguments.data,
+        output=arguments.output,
+        scale=arguments.scale,
+        folds=arguments.folds,
+        only_folds=arguments.only_folds,
+        seed=arguments.seed,
+        seeds=arguments.seeds,
+        values=dict(arguments.values),
+        device=arguments.device,
+        threads=arguments.threads,
+        **given,
+    )
+    for path in run_benchmark(options, lambda line: print(line, file=sys.stderr, flush=True)):
+        print(path)
     return 0
 
 

@@ -1,0 +1,328 @@
+"""What ``confuda benchmark table1|table2`` does: plan the cells, run those that are not there yet, write the tables."""
+
+import os
+import platform
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import torch
+
+from confuda import __version__
+from confuda.benchmark import published
+from confuda.benchmark.cells import (
+    CONTROL,
+    NO_SETTING,
+    UNADAPTED,
+    Cell,
+    CellFiles,
+    CellRunner,
+    hash_cell,
+    hash_source,
+    name_files,
+    read_cell,
+    write_beside,
+)
+from confuda.benchmark.figures import draw_dice, draw_examples
+from confuda.benchmark.folds import Fold, make_folds
+from confuda.benchmark.recipe import SETTINGS, Recipe, make_recipe
+from confuda.benchmark.source_model import count_source_slices, prepare_source
+from confuda.benchmark.tables import TableRow, format_csv, format_markdown
+from confuda.bundle import Bundle
+from confuda.data.mscmrseg import MsCmrSegPatient, find_mscmrseg_patients
+from confuda.device import choose_device
+from confuda.errors import InputError, UsageError
+from confuda.methods.ablation import ABLATIONS
+
+TABLES = ("table1", "table2")
+SOURCES_FOLDER = "sources"
+
+METHOD_TITLES = {
+    UNADAPTED: "without UDA",
+    CONTROL: "source only, as many steps",
+    "adaptseg": "AdaptSeg",
+    "advent": "AdvEnt",
+    "blockcl": "BlockCL",
+    "fuda": "FUDA",
+    "confuda": "ConFUDA",
+}
+PAPER_METHODS = ("adaptseg", "advent", "blockcl", "fuda", "confuda")
+DEFAULT_METHODS = (CONTROL, *PAPER_METHODS)
+"""The paper's rows, and the control that shows how much of a gain is only more steps on the source."""
+
+FIGURE_SETTING = "few-shot"
+"""The setting whose segmentations are drawn, as in the paper's figure 3."""
+
+
+@dataclass
+class BenchmarkOptions:
+    """What to run; the fields are the options of the command line.
+
+    seed: of the split into folds and of the source networks; seeds: of the adaptations, one run each. only_folds: the
+    numbers of those folds that are run, all by default. values: overrides by name (see ``recipe.make_recipe``).
+    """
+
+    table: str
+    data: Path
+    output: Path
+    scale: str = "small"
+    folds: int = 5
+    only_folds: Sequence[int] = ()
+    seed: int = 0
+    seeds: Sequence[int] = (0,)
+    methods: Sequence[str] = DEFAULT_METHODS
+    settings: Sequence[str] = SETTINGS
+    values: Dict[str, Any] = field(default_factory=dict)
+    device: str = "auto"
+    threads: Optional[int] = None
+
+    def check(self) -> None:
+        """Raises UsageError, naming the option and what it takes."""
+        known = {"--methods": (self.methods, METHOD_TITLES), "--settings": (self.settings, SETTINGS)}
+        for option, (given, choices) in known.items():
+            for name in given:
+                if name not in choices:
+                    raise UsageError(f"{option} takes some of {', '.join(choices)}, not '{name}'.")
+        if self.table not in TABLES:
+            raise UsageError(f"Unknown table '{self.table}': choose one of {', '.join(TABLES)}.")
+        if self.table == "table2" and tuple(self.methods) != DEFAULT_METHODS:
+            raise UsageError("--methods chooses rows of table1; table2 always has the four rows of the ablation.")
+        for number in self.only_folds:
+            if not 1 <= number <= self.folds:
+                raise UsageError(f"There is no fold {number}: of {self.folds} folds they are 1 to {self.folds}.")
+        if self.threads is not None and self.threads < 1:
+            raise UsageError("--threads takes a number of at least 1.")
+
+
+class PlannedRow(NamedTuple):
+    """A row of a table before it is run: method, setting, and what it overrides in the recipe's settings."""
+
+    setting: str
+    name: str
+    method: str
+    overrides: Dict[str, Any]
+    published: Optional[published.PublishedRow]
+
+
+class PlannedCell(NamedTuple):
+    """A cell, its hash and its files; ``row`` is its place among the table's rows."""
+
+    row: int
+    cell: Cell
+    recipe_hash: str
+    files: CellFiles
+
+
+def plan_rows(table: str, methods: Sequence[str], settings: Sequence[str]) -> List[PlannedRow]:
+    """The rows of a table, in the paper's order. Rows without a target (``cells.NO_SETTING``) come first, once."""
+    if table == "table2":
+        return [
+            PlannedRow(setting, name, method, overrides, published.TABLE2.get((setting, name)))
+            for setting in settings
+            for name, (method, overrides) in ABLATIONS.items()
+        ]
+    alone = [UNADAPTED] + ([CONTROL] if CONTROL in methods else [])
+    places = [(NO_SETTING, method) for method in alone]
+    places += [(setting, method) for setting in settings for method in METHOD_TITLES if method in methods]
+    return [
+        PlannedRow(setting, METHOD_TITLES[method], method, {}, published.TABLE1.get((setting, method)))
+        for setting, method in places
+        if setting == NO_SETTING or method not in (UNADAPTED, CONTROL)
+    ]
+
+
+def run_benchmark(options: BenchmarkOptions, report: Callable[[str], None]) -> List[Path]:
+    """Run what is missing of a table, and write it; returns the files. ``report`` hears one line at a time.
+
+    The tables are written anew after each cell, so that an interrupted run leaves what it has.
+
+    Raises:
+        UsageError: for a wrong option. InputError: if the data are not there, naming the path that was expected.
+    """
+    options.check()
+    recipe = make_recipe(options.scale, options.values)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    device, warning = choose_device(options.device)
+    if warning:
+        report(f"warning: {warning}")
+    folds = make_folds(find_mscmrseg_patients(options.data), options.folds, options.seed)
+    chosen = [fold for fold in folds if not options.only_folds or fold.number in options.only_folds]
+    return _Benchmark(options, recipe, chosen, device, report).run()
+
+
+class _Benchmark:
+    """One table in progress."""
+
+    def __init__(
+        self,
+        options: BenchmarkOptions,
+        recipe: Recipe,
+        folds: List[Fold],
+        device: torch.device,
+        report: Callable[[str], None],
+    ) -> None:
+        self.options = options
+        self.recipe = recipe
+        self.folds = folds
+        self.device = device
+        self.report = report
+        self.rows = plan_rows(options.table, options.methods, options.settings)
+        self.source_hashes = {fold.number: hash_source(fold, recipe, options.seed) for fold in folds}
+        self.planned = [cell for fold in folds for cell in self._plan_cells(fold)]
+        self.records: Dict[Path, Dict[str, Any]] = {}
+        for plan in self.planned:
+            record = read_cell(plan.files.record, plan.recipe_hash)
+            if record is not None:
+                self.records[plan.files.record] = record
+
+    def run(self) -> List[Path]:
+        try:
+            self.options.output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"The folder {self.options.output} cannot be made: {error.strerror}.") from error
+        total = len({plan.files.record for plan in self.planned})
+        self.report(f"{self.options.table}: {total} cells, {len(self.records)} of them are there already")
+        spent: List[float] = []
+        for fold in self.folds:
+            missing = [plan for plan in self.planned if plan.cell.fold is fold and not self._is_done(plan)]
+            if not missing:
+                continue
+            runner = CellRunner(fold, self._prepare(fold), self.device)
+            for plan in missing:
+                if self._is_done(plan):  # By another row that is the same cell.
+                    continue
+                began = time.monotonic()
+                record = runner.run(plan.cell, plan.recipe_hash, plan.files)
+                spent.append(time.monotonic() - began)
+                self.records[plan.files.record] = record
+                left = total - len(self.records)
+                self._tell(plan, record, len(self.records), total, left * sum(spent) / len(spent))
+                self._write_tables()
+        return self._write_tables() + self._draw_figures()
+
+    def _is_done(self, plan: PlannedCell) -> bool:
+        return plan.files.record in self.records
+
+    def _plan_cells(self, fold: Fold) -> List[PlannedCell]:
+        slices = count_source_slices(fold)
+        plans = []
+        for number, row in enumerate(self.rows):
+            settings = self.recipe.make_settings(slices, row.overrides)
+            for seed in self.options.seeds if row.method != UNADAPTED else self.options.seeds[:1]:
+                cell = Cell(row.method, row.setting, settings, fold, seed)
+                recipe_hash = hash_cell(cell, self.source_hashes[fold.number])
+                plans.append(PlannedCell(number, cell, recipe_hash, name_files(self.options.output, cell, recipe_hash)))
+        return plans
+
+    def _prepare(self, fold: Fold) -> Bundle:
+        folder = self.options.output / SOURCES_FOLDER / f"fold{fold.number}-{self.source_hashes[fold.number][:8]}"
+
+        def report(line: str) -> None:
+            self.report(f"fold {fold.number}: {line}")
+
+        return prepare_source(fold, self.recipe, folder, self.options.seed, self.device, report)
+
+    def _tell(self, plan: PlannedCell, record: Dict[str, Any], done: int, total: int, left_s: float) -> None:
+        row = TableRow("", "", [record], 1, None)
+        dice, hd95 = row.summarise("dice", "average"), row.summarise("hd95_mm", "average")
+        planned = self.rows[plan.row]
+        self.report(
+            f"cell {done}/{total}: {planned.name}, {planned.setting}, fold {plan.cell.fold.number}, "
+            f"seed {plan.cell.seed}: Dice {dice.mean:.3f}, HD95 {hd95.mean:.1f} mm, "
+            f"{record['seconds']['total']:.0f} s; {left_s / 60:.0f} min left for cells"
+        )
+
+    def _gather(self) -> List[TableRow]:
+        rows = [TableRow(row.setting, row.name, [], 0, row.published) for row in self.rows]
+        for plan in self.planned:
+            rows[plan.row].planned += 1
+            record = self.records.get(plan.files.record)
+            if record is not None:
+                rows[plan.row].records.append(record)
+        if self.options.table == "table1":
+            observer = TableRow(NO_SETTING, "second observer", [], 0, published.TABLE1[(NO_SETTING, "observer")])
+            rows.insert(1, observer)
+        return rows
+
+    def _write_tables(self) -> List[Path]:
+        rows = self._gather()
+        files = [self.options.output / f"{self.options.table}{ending}" for ending in (".md", ".csv")]
+        title = {"table1": "Table 1: methods on MS-CMRSeg", "table2": "Table 2: ablation on MS-CMRSeg"}
+        write_beside(files[0], format_markdown(title[self.options.table], self._describe(), rows))
+        write_beside(files[1], format_csv(rows))
+        return files
+
+    def _describe(self) -> List[str]:
+        """The head of the report, paragraph by paragraph."""
+        options, recipe = self.options, self.recipe
+        folds = ", ".join(str(fold.number) for fold in self.folds)
+        parts = ", ".join(
+            f"{fold.number}: {len(fold.source)} / {len(fold.target)} / {len(fold.test)}" for fold in self.folds
+        )
+        cells_s = sum(record["seconds"]["total"] for record in self.records.values())
+        source_s = sum({record["fold"]: record["seconds"]["source"] for record in self.records.values()}.values())
+        memory = [record["peak_memory_mb"] for record in self.records.values() if record["peak_memory_mb"]]
+        deviations = "\n".join(f"- {text}" for text in recipe.deviations)
+        return [
+            f"Ours, and in brackets the published figures ({published.SOURCE}): mean ± standard deviation over the "
+            "test cases of a fold, averaged over folds. HD95 is in mm; the published ones have no unit, and are of 45 "
+            "patients and 5 folds.",
+            f"Scale **{recipe.scale}**: {recipe.description}. Folds {folds} of {options.folds} (split with seed "
+            f"{options.seed}), source / target / test patients of fold {parts}. Seeds of the adaptations: "
+            f"{', '.join(str(seed) for seed in options.seeds)}.",
+            *_describe_data(self.folds),
+            f"Where this differs from the paper:\n\n{deviations}",
+            f"Made with confuda {__version__}, torch {torch.__version__}, on {describe_machine(self.device)}, "
+            f"{torch.get_num_threads()} threads: {cells_s / 3600:.2f} h for the cells, "
+            f"{source_s / 3600:.2f} h for source networks and RAIN"
+            + (f", at most {max(memory):.0f} MB of memory." if memory else "."),
+        ]
+
+    def _draw_figures(self) -> List[Path]:
+        rows = [row for row in self._gather() if row.records]
+        files = [self.options.output / f"{self.options.table}-{name}.png" for name in ("dice", "examples")]
+        try:
+            draw_dice(rows, f"{self.options.table}, scale {self.recipe.scale}", files[0])
+            patient, predictions = self._choose_examples()
+            draw_examples(patient, predictions, f"{patient.name}, LGE", files[1])
+        except UsageError as error:
+            self.report(f"The figures are left out. {error}")
+            return []
+        return files
+
+    def _choose_examples(self) -> Tuple[MsCmrSegPatient, Dict[str, Path]]:
+        """The first test patient of the first fold, and its segmentations in one setting, by row."""
+        wanted = {NO_SETTING, FIGURE_SETTING if FIGURE_SETTING in self.options.settings else self.options.settings[0]}
+        predictions: Dict[str, Path] = {}
+        for plan in self.planned:
+            row = self.rows[plan.row]
+            if plan.cell.fold is self.folds[0] and row.setting in wanted and row.name not in predictions:
+                predictions[row.name] = plan.files.example
+        return self.folds[0].test[0], predictions
+
+
+def _describe_data(folds: Sequence[Fold]) -> List[str]:
+    """What is particular about the registered set, where it is the one."""
+    if not any(patient.is_registered for fold in folds for patient in fold.test):
+        return []
+    return [
+        "Data: the registered set, in which bSSFP and T2 were resampled onto the slices of LGE, 12 to 23 mm apart; "
+        "about a third of its voxels is zero padding, which is left out of the normalisation of intensities."
+    ]
+
+
+def describe_machine(device: torch.device) -> str:
+    """Processor, cores and graphics card, without a name that tells whose machine it is."""
+    text = f"{_find_processor()}, {os.cpu_count()} cores"
+    return text + (f", {torch.cuda.get_device_name(device)}" if device.type == "cuda" else "")
+
+
+def _find_processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

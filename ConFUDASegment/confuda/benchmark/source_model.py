@@ -1,0 +1,191 @@
+"""The source side of a fold as a bundle: a segmenter trained on labelled bSSFP alone, RAIN on bSSFP and T2, and the
+source slices themselves as exemplars. Made once, kept, and shared by all cells of the fold."""
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Callable, Dict, Tuple
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from confuda import __version__
+from confuda.adapt import SOURCE_GEOMETRY
+from confuda.benchmark.folds import Fold
+from confuda.benchmark.recipe import Recipe, SourceSettings
+from confuda.bundle import DESCRIPTION_NAME, Bundle, load_bundle, save_bundle
+from confuda.data.augment import sample_grid, warp
+from confuda.data.mscmrseg import BSSFP, DATASET, T2
+from confuda.data.slices import SliceSet, load_slices, quantise
+from confuda.data.stack import HeartCrop, ShortAxisStack, find_slice_axis
+from confuda.data.volume_file import read_volume
+from confuda.device import compute_in_mixed_precision
+from confuda.errors import InputError
+from confuda.exemplars import compute_source_bank
+from confuda.labels import CLASS_NAMES
+from confuda.losses.segmentation import compute_segmentation_loss
+from confuda.networks.drunet import DRUNet
+from confuda.training.rain import RUN_NAME as RAIN_RUN
+from confuda.training.rain import train_rain
+from confuda.training.run import TrainingRun, name_checkpoint
+
+SOURCE_RUN = "source"
+BUNDLE_FOLDER = "bundle"
+CHECKPOINT_EVERY_S = 20.0
+
+AFFINE = dataclasses.replace(SOURCE_GEOMETRY, elastic=0.0)
+"""The motion of the source images: the affine part of what they go through while a method adapts (section 3.1)."""
+
+DECAY_POWER = 0.9
+
+
+def prepare_source(
+    fold: Fold, recipe: Recipe, folder: Path, seed: int, device: torch.device, report: Callable[[str], None]
+) -> Bundle:
+    """The bundle of ``fold`` in ``folder``, which belongs to this fold, recipe and seed alone: read, or made first.
+
+    What was interrupted goes on from its checkpoint. The bundle is always the one on disk (weights in float16), so
+    that the cells before and after an interruption begin with the same network.
+    """
+    bundle_folder = folder / BUNDLE_FOLDER
+    if not (bundle_folder / DESCRIPTION_NAME).is_file():
+        _make_source(fold, recipe, folder, seed, device, report)
+    return load_bundle(bundle_folder)
+
+
+def _make_source(
+    fold: Fold, recipe: Recipe, folder: Path, seed: int, device: torch.device, report: Callable[[str], None]
+) -> None:
+    began = time.monotonic()
+    settings = recipe.source
+    slices = load_slices(
+        [patient.make_case(BSSFP) for patient in fold.source], settings.spacing_mm, settings.window, DATASET
+    )
+    network = train_source(slices, settings, folder, seed, device, report)
+    rain_settings = dataclasses.replace(recipe.rain, seed=seed)
+    resume = name_checkpoint(folder, RAIN_RUN).exists()
+    rain = train_rain(gather_styles(fold, slices, settings), folder, rain_settings, resume, report, CHECKPOINT_EVERY_S)
+    images = torch.from_numpy(slices.images).float()[:, None] / 255
+    labels = torch.from_numpy(slices.labels).long()
+    description = {
+        "name": f"ms-cmrseg-fold{fold.number}",
+        "version": __version__,
+        "classes": list(CLASS_NAMES),
+        "spacing_mm": settings.spacing_mm,
+        "crop": settings.crop,
+        "segmenter": _describe_network(settings),
+        "rain": {"widths": list(rain_settings.widths), "latent": rain_settings.latent},
+        "training": {
+            "data": f"MS-CMRSeg, bSSFP of {len(fold.source)} patients (RAIN: and their T2)",
+            "licence": "research only, no redistribution: this bundle holds its images and may not be passed on",
+            "segmenter": dataclasses.asdict(settings),
+            "rain": dataclasses.asdict(rain_settings),
+            "seconds": round(time.monotonic() - began, 1),
+        },
+        "scores": {},
+    }
+    bank = compute_source_bank(network, images, labels)
+    save_bundle(Bundle(description, network, rain.cpu().eval(), images, labels, bank), folder / BUNDLE_FOLDER)
+
+
+def _describe_network(settings: SourceSettings) -> Dict[str, object]:
+    return {"width": settings.width, "normalisation": settings.normalisation, "standardise": settings.standardise}
+
+
+def gather_styles(fold: Fold, source: SliceSet, settings: SourceSettings) -> SliceSet:
+    """What RAIN learns from: bSSFP and T2 of the source patients, never LGE, and no label of either.
+
+    Raises:
+        InputError: if none of them has a T2, naming the path that was expected.
+    """
+    paths = [patient.images[T2] for patient in fold.source if T2 in patient.images]
+    if not paths:
+        expected = fold.source[0].expect_image(T2)
+        raise InputError(f"RAIN needs the {T2} of the source patients: expected files such as {expected}.")
+    parts = [quantise(crop_middle(path, settings.spacing_mm, settings.window).slices) for path in paths]
+    images = np.concatenate([source.images, *parts])
+    first = len(source.names)
+    volume = np.concatenate([source.volume, *(np.full(len(part), first + k) for k, part in enumerate(parts))])
+    return SliceSet(images, np.zeros_like(images), volume, source.names + [path.name for path in paths])
+
+
+def count_source_slices(fold: Fold) -> int:
+    """How many slices the source of a fold has; only headers are read."""
+    total = 0
+    for patient in fold.source:
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(str(patient.images[BSSFP]))
+        try:
+            reader.ReadImageInformation()
+        except RuntimeError as error:
+            raise InputError(f"{patient.images[BSSFP]} is damaged or incomplete: copy it again.") from error
+        total += reader.GetSize()[find_slice_axis(reader.GetSize(), reader.GetSpacing())]
+    return total
+
+
+def crop_middle(path: Path, spacing_mm: float, size: int) -> HeartCrop:
+    """A volume through a window of ``size`` pixels on its middle: the rule for whatever has no labels to look at.
+
+    The middle of the image needs neither labels nor a network whose opinion of LGE would decide what it is tested on.
+    """
+    return ShortAxisStack(read_volume(path).image, spacing_mm).crop(None, size)
+
+
+def train_source(
+    slices: SliceSet,
+    settings: SourceSettings,
+    folder: Path,
+    seed: int,
+    device: torch.device,
+    report: Callable[[str], None],
+) -> DRUNet:
+    """Train a segmenter on labelled source slices in affine motion, and nothing else; on the CPU again when it returns.
+
+    It goes on from the checkpoint in ``folder``, if there is one, exactly as if it had not stopped.
+    """
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    network = DRUNet(**_describe_network(settings)).to(device, memory_format=torch.channels_last)
+    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(settings.average_decay), use_buffers=True)
+    optimizer = make_optimizer(network, settings)
+    resume = name_checkpoint(folder, SOURCE_RUN).exists()
+    modules = {"network": network, "averaged": averaged}
+    run = TrainingRun(folder, SOURCE_RUN, modules, optimizer, generator, settings, resume, report, CHECKPOINT_EVERY_S)
+    images = torch.from_numpy(slices.images).float()[:, None] / 255
+    labels = torch.from_numpy(slices.labels).long()
+    steps = settings.count_steps(len(images))
+    network.train()
+    for step in run.count_steps(steps):
+        rise = min(1.0, (step + 1) / settings.rise_steps)
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate * rise * (1 - step / steps) ** DECAY_POWER
+        some_images, some_labels = (part.to(device) for part in _draw_batch(images, labels, settings, generator))
+        with compute_in_mixed_precision(device):
+            logits = network(some_images.contiguous(memory_format=torch.channels_last))
+        loss = compute_segmentation_loss(logits.float(), some_labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimizer.step()
+        averaged.update_parameters(network)
+        done = step + 1
+        if done % 50 == 0 or done == steps:
+            run.tell_progress(done, steps, f"loss {loss.item():.4f}")
+    return averaged.module.to("cpu").eval().requires_grad_(False)
+
+
+def make_optimizer(network: DRUNet, settings: SourceSettings) -> torch.optim.Optimizer:
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(network.parameters(), settings.learning_rate, momentum=0.9, weight_decay=5e-4)
+    return torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=1e-4)
+
+
+def _draw_batch(
+    images: Tensor, labels: Tensor, settings: SourceSettings, generator: torch.Generator
+) -> Tuple[Tensor, Tensor]:
+    chosen = torch.randint(len(images), (settings.batch,), generator=generator)
+    grid = sample_grid(settings.batch, images.shape[2:], settings.crop, AFFINE, generator)
+    return warp(images[chosen], labels[chosen], grid)

@@ -1,0 +1,86 @@
+"""MS-CMRSeg as it comes: both layouts, label values by name, and refusals that name the path that was expected."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from Testing.conftest import make_heart
+from Testing.method.toy_mscmrseg import write_patient
+
+from confuda.data.mscmrseg import DATASET, find_mscmrseg_patients
+from confuda.data.slices import load_slices
+from confuda.errors import InputError
+
+
+@pytest.mark.parametrize("registered", [True, False])
+def test_both_layouts_give_images_and_labels_by_name(tmp_path, registered) -> None:
+    for number in (10, 2):
+        write_patient(tmp_path, number, registered)
+    patients = find_mscmrseg_patients(tmp_path)
+    assert [patient.name for patient in patients] == ["patient2", "patient10"]
+    assert all(patient.is_registered is registered for patient in patients)
+    _, truth = make_heart(slices=3, seed=2)
+    for sequence in ("C0", "T2", "LGE"):
+        slices = load_slices([patients[0].make_case(sequence)], 1.5, 96, DATASET)
+        for label in (1, 2, 3):
+            assert (slices.labels == label).sum() == (sitk.GetArrayFromImage(truth) == label).sum()
+    # The images are those of the sequence: blood is the brightest in bSSFP, the darkest in T2.
+    blood = {
+        sequence: load_slices([patients[0].make_case(sequence)], 1.5, 96, DATASET).images[slices.labels == 2].mean()
+        for sequence in ("C0", "T2")
+    }
+    assert blood["C0"] > 180 and blood["T2"] < 80
+
+
+@pytest.mark.parametrize("missing", ["folder", "files"])
+def test_a_folder_without_volumes_names_what_it_should_hold(tmp_path, missing) -> None:
+    folder = tmp_path / "data" if missing == "folder" else tmp_path
+    with pytest.raises(InputError, match=str(folder / "patient1_C0.nii.gz")):
+        find_mscmrseg_patients(folder)
+
+
+def test_labels_without_an_image_are_refused(tmp_path) -> None:
+    write_patient(tmp_path, 1, registered=False)
+    (tmp_path / "patient1_LGE.nii.gz").unlink()
+    with pytest.raises(InputError, match=str(tmp_path / "patient1_LGE.nii.gz")):
+        find_mscmrseg_patients(tmp_path)
+    write_patient(tmp_path, 1, registered=False)
+    (tmp_path / "patient7_manual.nii.gz").write_bytes(b"")
+    with pytest.raises(InputError, match=str(tmp_path / "patient7_C0.nii.gz")):
+        find_mscmrseg_patients(tmp_path)
+
+
+def test_a_sequence_or_labels_that_are_not_there_are_named(tmp_path) -> None:
+    write_patient(tmp_path, 1, registered=False, labelled=["C0"])
+    (tmp_path / "patient1_T2.nii.gz").unlink()
+    (patient,) = find_mscmrseg_patients(tmp_path)
+    assert patient.has_labelled("C0") and not patient.has_labelled("LGE") and not patient.has_labelled("T2")
+    with pytest.raises(InputError, match=str(tmp_path / "patient1_T2.nii.gz")):
+        patient.make_case("T2")
+    with pytest.raises(InputError, match=f"{tmp_path / 'patient1_LGE_manual.nii.gz'}.*patient1_manual.nii.gz"):
+        patient.make_case("LGE")
+
+
+def test_labels_that_do_not_fit_are_refused(tmp_path) -> None:
+    write_patient(tmp_path, 1)
+    manual = tmp_path / "patient1_manual.nii.gz"
+    (patient,) = find_mscmrseg_patients(tmp_path)
+    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((3, 90, 96), np.int16)), str(manual))
+    with pytest.raises(InputError, match="patient1_manual.nii.gz has another size"):
+        load_slices([patient.make_case("C0")], 1.5, 96, DATASET)
+    sitk.WriteImage(sitk.GetImageFromArray(np.full((3, 96, 96), 3, np.int16)), str(manual))
+    with pytest.raises(InputError, match="200 MYO"):
+        load_slices([patient.make_case("C0")], 1.5, 96, DATASET)
+    manual.write_bytes(manual.read_bytes()[:200])
+    with pytest.raises(InputError, match="damaged"):
+        load_slices([patient.make_case("C0")], 1.5, 96, DATASET)
+
+
+def test_the_real_folders_are_read(shared_data) -> None:
+    registered = find_mscmrseg_patients(shared_data / "MS-CMRSeg" / "registered")
+    assert len(registered) == 30
+    assert all(patient.has_labelled(sequence) for patient in registered for sequence in ("C0", "T2", "LGE"))
+    native = find_mscmrseg_patients(shared_data / "MS-CMRSeg" / "native")
+    assert [patient.number for patient in native if patient.has_labelled("LGE")] == [1, 8, 29, 36, 41]
+    assert not any("C0" in patient.images for patient in native)
+    slices = load_slices([native[0].make_case("LGE")], 1.5, 96, DATASET)
+    assert set(np.unique(slices.labels)) == {0, 1, 2, 3}
