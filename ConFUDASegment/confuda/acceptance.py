@@ -1,14 +1,14 @@
 """Whether an adapted network may replace the source network: a check that needs no label."""
 
 from dataclasses import dataclass
-from typing import Dict, List, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
 
 from confuda.labels import STRUCTURES
 from confuda.networks.drunet import DRUNet
-from confuda.predict import ALL_VIEWS, clean_up, measure_agreement, predict_views
+from confuda.predict import ALL_VIEWS, clean_up, measure_agreement, predict_views, weigh_classes
 
 LARGEST_LOSS_OF_AGREEMENT = 0.05
 """Adaptation is refused where the views agree less by more than this (mean Dice between two of them)."""
@@ -29,11 +29,17 @@ class Opinion:
         return {structure.name: int((labels == structure.label).sum()) for structure in STRUCTURES}
 
 
-def form_opinion(network: DRUNet, slices: np.ndarray, check_cancelled=None) -> Opinion:
-    """Predict ``slices`` (S, H, W) in all views, average and clean up; measure the agreement of the views."""
+def form_opinion(
+    network: DRUNet,
+    slices: np.ndarray,
+    class_weights: Sequence[float],
+    check_cancelled: Optional[Callable[[], None]] = None,
+) -> Opinion:
+    """Predict ``slices`` (S, H, W) in all views, average, weigh and clean up; measure the agreement of the views."""
     views = list(predict_views(network, slices, ALL_VIEWS, check_cancelled=check_cancelled))
-    mean = torch.stack(views).mean(dim=0).numpy()
-    return Opinion(clean_up(mean), measure_agreement([view.argmax(dim=0).numpy() for view in views]))
+    mean = weigh_classes(torch.stack(views).mean(dim=0).numpy(), class_weights)
+    labels = [weigh_classes(view.numpy(), class_weights).argmax(axis=0) for view in views]
+    return Opinion(clean_up(mean), measure_agreement(labels))
 
 
 def judge_adaptation(source: Opinion, adapted: Opinion, losses: List[Dict[str, float]]) -> Tuple[bool, str]:

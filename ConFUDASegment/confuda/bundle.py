@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -69,6 +69,11 @@ class Bundle:
         return float(self.description["spacing_mm"])
 
     @property
+    def class_weights(self) -> List[float]:
+        """What soft labels are multiplied by before the largest decides; all 1 where the description says nothing."""
+        return [float(weight) for weight in self.description.get("class_weights", [1] * len(CLASS_NAMES))]
+
+    @property
     def crop(self) -> int:
         return int(self.description["crop"])
 
@@ -121,12 +126,19 @@ def _check_numbers(description: Dict[str, Any], path: Path) -> None:
         raise BundleError(f"{path}: spacing_mm must lie between 0.3 and 5.")
     if not isinstance(crop, int) or not 32 <= crop <= 1024 or crop % DOWNSAMPLING:
         raise BundleError(f"{path}: crop must be a multiple of {DOWNSAMPLING} between 32 and 1024.")
+    weights = description.get("class_weights", [1] * len(CLASS_NAMES))
+    if not isinstance(weights, list) or len(weights) != len(CLASS_NAMES) or not all(map(_is_weight, weights)):
+        raise BundleError(f"{path}: class_weights must be {len(CLASS_NAMES)} numbers between 0.01 and 100.")
     segmenter, rain = description.get("segmenter"), description.get("rain")
     if not isinstance(segmenter, dict) or not isinstance(rain, dict):
         raise BundleError(f"{path}: the settings of the networks are missing.")
     sizes = [segmenter.get("width"), rain.get("latent"), *(rain.get("widths") or [None])]
     if not all(isinstance(size, int) and 1 <= size <= 1024 for size in sizes):
         raise BundleError(f"{path}: the sizes of the networks are out of range.")
+
+
+def _is_weight(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0.01 <= value <= 100
 
 
 def verify_bundle(folder: Path) -> Dict[str, Any]:

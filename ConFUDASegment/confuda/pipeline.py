@@ -25,7 +25,7 @@ from confuda.evaluation.metrics import compute_volumes_ml
 from confuda.exemplars import compute_source_bank
 from confuda.labels import STRUCTURES
 from confuda.networks.drunet import DRUNet
-from confuda.predict import NO_FLIP, predict_probabilities
+from confuda.predict import NO_FLIP, predict_probabilities, weigh_classes
 from confuda.settings import DEFAULT_PRESET, METHODS, MODES, make_settings
 
 PREVIEW_EVERY_S = 5.0
@@ -160,7 +160,7 @@ class _Run:
         accepted, adapted = True, None
         if crop is not None:
             with self._timed("predict"):
-                opinion = form_opinion(network, crop.slices, observer.check_cancelled)
+                opinion = form_opinion(network, crop.slices, bundle.class_weights, observer.check_cancelled)
             chosen = self._choose_target_slices(opinion, stack)
             if job.method != "none" and len(chosen):
                 with self._timed("adapt"):
@@ -168,7 +168,7 @@ class _Run:
             with self._timed("predict"):
                 observer.progress("predict", 0, 1, None)
                 if adapted is not None:
-                    accepted, opinion = self._judge(opinion, adapted, crop)
+                    accepted, opinion = self._judge(bundle, opinion, adapted, crop)
                     if job.save_bundle is not None:
                         self._save_bundle(bundle, adapted.network if accepted else network)
                 labels = crop.restore(opinion.probabilities)
@@ -247,19 +247,21 @@ class _Run:
             now = time.monotonic()
             self.observer.progress("adapt", step, total, (now - began) / step * (total - step), losses)
             if self.job.preview_folder is not None and now - last_preview > PREVIEW_EVERY_S and step < total:
-                self._write_preview(network, crop, step)
+                self._write_preview(bundle, network, crop, step)
                 last_preview = time.monotonic()
 
         return adapt(bundle, crop.slices[chosen], self.job.method, self.settings, device, self.job.seed, report)
 
-    def _write_preview(self, network: DRUNet, crop: HeartCrop, step: int) -> None:
+    def _write_preview(self, bundle: Bundle, network: DRUNet, crop: HeartCrop, step: int) -> None:
         probabilities = predict_probabilities(network, crop.slices, NO_FLIP, self.observer.check_cancelled)
         path = Path(self.job.preview_folder) / f"preview-{step}.nrrd"
-        write_segmentation(crop.restore(probabilities), path)
+        write_segmentation(crop.restore(weigh_classes(probabilities, bundle.class_weights)), path)
         self.observer.preview(path)
 
-    def _judge(self, source: Opinion, adapted: AdaptationResult, crop: HeartCrop) -> Tuple[bool, Opinion]:
-        opinion = form_opinion(adapted.network, crop.slices, self.observer.check_cancelled)
+    def _judge(
+        self, bundle: Bundle, source: Opinion, adapted: AdaptationResult, crop: HeartCrop
+    ) -> Tuple[bool, Opinion]:
+        opinion = form_opinion(adapted.network, crop.slices, bundle.class_weights, self.observer.check_cancelled)
         accepted, reason = judge_adaptation(source, opinion, adapted.losses)
         if not accepted:
             self._warn(f"Adaptation was not kept, since {reason}: the source network's segmentation is given.")

@@ -76,6 +76,15 @@ def predict_probabilities(
     return (total / len(chosen)).numpy()
 
 
+def weigh_classes(probabilities: np.ndarray, weights: Sequence[float]) -> np.ndarray:
+    """Soft labels (K, ...) times ``weights`` (K,), made to sum to one again.
+
+    A bundle's weights correct what its network systematically says too rarely on sequences it never saw.
+    """
+    weighted = probabilities * np.asarray(weights, np.float32).reshape(-1, *[1] * (probabilities.ndim - 1))
+    return weighted / weighted.sum(axis=0, keepdims=True)
+
+
 def measure_agreement(labels: Sequence[np.ndarray], absent: Optional[float] = None) -> float:
     """Mean Dice, over the structures, between each two of ``labels`` (S, H, W): how far views say the same (0 to 1).
 

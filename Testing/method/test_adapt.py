@@ -5,14 +5,21 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from confuda.acceptance import Opinion, judge_adaptation
+from confuda.acceptance import Opinion, form_opinion, judge_adaptation
 from confuda.adapt import Adaptation, adapt
 from confuda.bundle import load_bundle
 from confuda.data.heart import find_heart
 from confuda.data.stack import ShortAxisStack
 from confuda.data.tissue_style import TissueStyle
 from confuda.errors import Cancelled, UsageError
-from confuda.predict import ALL_VIEWS, clean_up, measure_agreement, predict_probabilities, predict_views
+from confuda.predict import (
+    ALL_VIEWS,
+    clean_up,
+    measure_agreement,
+    predict_probabilities,
+    predict_views,
+    weigh_classes,
+)
 from confuda.settings import PRESETS, AdaptationSettings, make_settings
 
 CPU = torch.device("cpu")
@@ -203,6 +210,20 @@ def test_every_view_is_turned_back_to_the_same_frame() -> None:
     assert len(views) == 8
     for view in views:
         torch.testing.assert_close(view, views[0], atol=0.03, rtol=0)
+
+
+def test_weights_of_classes_decide_where_the_network_doubts() -> None:
+    unsure = np.array([0.1, 0.25, 0.65, 0.0], np.float32)[:, None, None, None] * np.ones((1, 1, 2, 2), np.float32)
+    weighted = weigh_classes(unsure, [1, 4, 1, 1])
+    assert (unsure.argmax(axis=0) == 2).all() and (weighted.argmax(axis=0) == 1).all()
+    np.testing.assert_allclose(weighted.sum(axis=0), 1, rtol=1e-6)
+    np.testing.assert_allclose(weigh_classes(unsure, [1, 1, 1, 1]), unsure, rtol=1e-6)
+
+
+def test_a_bundles_weights_reach_the_segmentation(bundle, shifted) -> None:
+    plain = form_opinion(bundle.segmenter, shifted[0], bundle.class_weights).count_voxels()
+    thicker = form_opinion(bundle.segmenter, shifted[0], [1, 20, 1, 1]).count_voxels()
+    assert bundle.class_weights == [1, 1, 1, 1] and thicker["MYO"] > plain["MYO"]
 
 
 def test_agreement_is_the_mean_dice_of_pairs() -> None:

@@ -191,7 +191,11 @@ def test_both_trainings_and_the_bundle_by_the_documented_commands(toy_acdc, tmp_
     assert main(["bundle", "verify", str(bundle)]) == 0
     rows = [json.loads(line) for line in (segmenter / "segmenter-log.jsonl").read_text().splitlines()]
     assert rows[-1]["step"] == 60 and rows[-1]["loss"] < 2.3 and 0 <= rows[-1]["bssfp"] <= 1
-    loaded = load_bundle(bundle)
+    again = tmp_path / "again"
+    assert main(["bundle", "build", *parts[:2], "--rain", str(bundle), *common, "-o", str(again)]) == 0
+    loaded = load_bundle(again)
+    for name, value in load_bundle(bundle).rain.state_dict().items():
+        torch.testing.assert_close(loaded.rain.state_dict()[name], value, rtol=0, atol=0)
     assert loaded.images.shape[-1] == 96 and (loaded.bank.mass > 0).all()
     assert "held out" in loaded.description["training"]["data"]
 

@@ -2,12 +2,12 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional, Type, TypeVar, Union
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple, Type, TypeVar, Union
 
 import torch
 
 from confuda import __version__
-from confuda.bundle import Bundle, load_bundle, save_bundle
+from confuda.bundle import DESCRIPTION_NAME, Bundle, load_bundle, save_bundle
 from confuda.data.acdc import SliceSet, find_acdc_cases, load_slices, split_acdc_cases
 from confuda.errors import BundleError, UsageError
 from confuda.exemplars import choose_exemplars, compute_source_bank, crop_exemplars
@@ -89,7 +89,9 @@ def run_training(
         _, record = load_checkpoint(name_checkpoint(output, what))
         values = {**record["settings"], **values}
     settings = make_training_settings(kind, values)
-    network = None if start is None or resume else _load_start(start, settings)
+    network = None
+    if start is not None and not resume:
+        network, settings = _begin_with(start, settings)
     report(f"reading {dataset} from {data}")
     train_slices = _load(data, False, settings)
     if what == rain_training.RUN_NAME:
@@ -98,20 +100,33 @@ def run_training(
         train_segmenter(train_slices, _load(data, True, settings), output, settings, resume, report, start=network)
 
 
-def _load_start(bundle: Path, settings: Union[RainSettings, SegmenterSettings]) -> DRUNet:
+def _begin_with(
+    bundle: Path, settings: Union[RainSettings, SegmenterSettings]
+) -> Tuple[DRUNet, Union[RainSettings, SegmenterSettings]]:
     if not isinstance(settings, SegmenterSettings):
         raise UsageError("Only the segmenter can begin with the weights of a bundle.")
     loaded = load_bundle(bundle)
     own = loaded.description["segmenter"]
     if (own["width"], own["normalisation"]) != (settings.width, settings.normalisation):
         raise UsageError(f"The network in {bundle.name} has another width or normalisation: set them alike.")
-    return loaded.segmenter
+    origin = f"{loaded.description.get('name', bundle.name)} {loaded.description.get('version', '')}".strip()
+    return loaded.segmenter, dataclasses.replace(settings, began_with=origin)
 
 
 def build_bundle(
-    segmenter_folder: Path, rain_folder: Path, dataset: str, data: Path, name: str, scores: Dict[str, Any], output: Path
+    segmenter_folder: Path,
+    rain_folder: Path,
+    dataset: str,
+    data: Path,
+    name: str,
+    scores: Dict[str, Any],
+    output: Path,
+    class_weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
 ) -> Bundle:
     """Make a bundle of the averaged segmenter and RAIN in two training folders, with exemplars from ``data``.
+
+    ``rain_folder`` may be a bundle, too: its RAIN is kept. ``class_weights`` are those of
+    :func:`confuda.predict.weigh_classes`.
 
     Raises:
         BundleError: if the two were trained at different spacings or crops.
@@ -124,13 +139,7 @@ def build_bundle(
     network.load_state_dict(averaged)
     network.eval().requires_grad_(False)
 
-    rain_tensors, rain_record = load_checkpoint(name_checkpoint(rain_folder, rain_training.RUN_NAME))
-    rain_settings = make_training_settings(RainSettings, rain_record["settings"])
-    if (rain_settings.spacing_mm, rain_settings.crop) != (settings.spacing_mm, settings.crop):
-        raise BundleError("RAIN and segmenter were trained at different spacings or crops: train them alike.")
-    rain = RAIN(rain_settings.widths, rain_settings.latent)
-    rain.load_state_dict(pick_state("rain", rain_tensors))
-
+    rain, rain_training_record = _load_rain(rain_folder, settings)
     slices = _load(data, False, settings)
     chosen = choose_exemplars(slices.labels, slices.volume, EXEMPLARS, settings.seed)
     images, labels = crop_exemplars(slices.images[chosen], slices.labels[chosen], settings.crop + EXEMPLAR_MARGIN)
@@ -141,15 +150,34 @@ def build_bundle(
         "classes": list(CLASS_NAMES),
         "spacing_mm": settings.spacing_mm,
         "crop": settings.crop,
+        "class_weights": list(class_weights),
         "segmenter": segmenter_settings,
-        "rain": {"widths": list(rain_settings.widths), "latent": rain_settings.latent},
+        "rain": {"widths": rain_training_record["widths"], "latent": rain_training_record["latent"]},
         "training": {
             **DATA_TERMS[dataset],
             "segmenter": {**dataclasses.asdict(settings), "steps_done": record["step"]},
-            "rain": {**dataclasses.asdict(rain_settings), "steps_done": rain_record["step"]},
+            "rain": rain_training_record,
         },
         "scores": scores,
     }
     bundle = Bundle(description, network, rain.eval().requires_grad_(False), images, labels, bank)
     save_bundle(bundle, output)
     return bundle
+
+
+def _load_rain(folder: Path, settings: SegmenterSettings) -> Tuple[RAIN, Dict[str, Any]]:
+    """RAIN from a training folder or a bundle, and the record of its training; it must fit the segmenter's grid."""
+    if (folder / DESCRIPTION_NAME).exists():
+        bundle = load_bundle(folder)
+        grid, rain = (bundle.spacing_mm, bundle.crop), bundle.rain
+        record = {**bundle.description["rain"], **bundle.description["training"]["rain"]}
+    else:
+        tensors, own = load_checkpoint(name_checkpoint(folder, rain_training.RUN_NAME))
+        rain_settings = make_training_settings(RainSettings, own["settings"])
+        grid, rain = (rain_settings.spacing_mm, rain_settings.crop), RAIN(rain_settings.widths, rain_settings.latent)
+        rain.load_state_dict(pick_state("rain", tensors))
+        record = {**dataclasses.asdict(rain_settings), "steps_done": own["step"]}
+        record["widths"] = list(record["widths"])
+    if grid != (settings.spacing_mm, settings.crop):
+        raise BundleError("RAIN and segmenter were trained at different spacings or crops: train them alike.")
+    return rain, record

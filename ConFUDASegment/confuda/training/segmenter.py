@@ -29,7 +29,10 @@ RUN_NAME = "segmenter"
 
 @dataclass(frozen=True)
 class SegmenterSettings:
-    """Settings of a pretraining run; kept in the checkpoint and in the bundle."""
+    """Settings of a pretraining run; kept in the checkpoint and in the bundle.
+
+    began_with: name and version of the bundle whose weights the run began with, "" for random ones; set by the command.
+    """
 
     width: int = 16
     normalisation: str = "group"
@@ -44,6 +47,7 @@ class SegmenterSettings:
     average_decay: float = 0.998
     partial_volume: float = 0.3
     seed: int = 0
+    began_with: str = ""
 
 
 def schedule_learning_rate(step: int, settings: SegmenterSettings) -> float:
