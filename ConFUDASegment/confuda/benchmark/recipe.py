@@ -108,6 +108,8 @@ RECIPES: Dict[str, Recipe] = {
             "source_batch": 8,
             "target_batch": 2,
             "learning_rate": 5e-4,
+            "lambda_contrast": 1.0,
+            "lambda_norm": 0.5,
             "randomise_source": False,
             "tissue_share": 0.0,
             "lambda_self": 0.0,
@@ -119,7 +121,10 @@ RECIPES: Dict[str, Recipe] = {
             "batch normalisation, AdamW instead of SGD, 10 epochs of batch 8 instead of 200 + 200 of batch 32, weights "
             "averaged, target batch 2.",
             "RAIN is narrow (8 to 64 channels); fine edges that its decoder blurs are put back (keep_detail).",
-            "The weights of the contrastive terms, tau and P are those of the preset 'balanced'.",
+            "The weights of ConFUDA's terms are the published ones; tau, P, the norm term relative to the source's "
+            "norm, and the mean over classes are those of the preset 'balanced'.",
+            "So few steps barely move a discriminator that starts at random with a learning rate of 1e-4: AdaptSeg and "
+            "AdvEnt are bound to stay near the control.",
         ),
     ),
     "paper": Recipe(
