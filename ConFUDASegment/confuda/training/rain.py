@@ -27,7 +27,8 @@ IDENTITY_WEIGHT = 10.0
 
 @dataclass(frozen=True)
 class RainSettings:
-    """Settings of a RAIN run; ``autoencoder_steps`` come first, ``style_steps`` after them."""
+    """Settings of a RAIN run; ``autoencoder_steps`` come first, ``style_steps`` after them. random_share: of the images
+    that get a random contrast."""
 
     widths: Tuple[int, ...] = (16, 32, 64, 128)
     latent: int = 64
@@ -38,15 +39,16 @@ class RainSettings:
     style_steps: int = 1200
     batch: int = 8
     learning_rate: float = 1e-3
+    random_share: float = 0.5
     seed: int = 0
 
 
 def _draw_images(slices: SliceSet, settings: RainSettings, generator: torch.Generator) -> Tensor:
-    """Slices (B, 1, crop, crop) in [0, 1], half of them with random contrast."""
+    """Slices (B, 1, crop, crop) in [0, 1], ``random_share`` of them with random contrast."""
     sampling = SegmenterSettings(batch=settings.batch, crop=settings.crop)
     batch = draw_batch(slices, sampling, generator)
     changed = randomise_contrast(batch["images"], batch["labels"], None, generator)
-    keep = torch.rand((settings.batch, 1, 1, 1), generator=generator) < 0.5
+    keep = torch.rand((settings.batch, 1, 1, 1), generator=generator) >= settings.random_share
     return torch.where(keep, batch["images"], changed)
 
 
