@@ -122,9 +122,9 @@ RECIPES: Dict[str, Recipe] = {
             "RAIN is narrow (8 to 64 channels); fine edges that its decoder blurs are put back (keep_detail).",
             "The weights of ConFUDA's terms are the published ones; tau, P, the norm term relative to the source's "
             "norm, and the mean over classes are those of the preset 'balanced'.",
-            "A discriminator that starts at random, at the published rate of 1e-4, may need more steps than these: in a "
-            "trial on fold 1 of 5 AdaptSeg and AdvEnt equalled the control. That trial also decided between two numbers "
-            "of steps and two weights of ConFUDA's terms, so fold 1 is not unseen.",
+            "A discriminator that starts at random, at the published rate of 1e-4, may need more steps than these: in "
+            "a trial on fold 1 of 5 AdaptSeg and AdvEnt equalled the control. That trial also decided between two "
+            "numbers of steps and two weights of ConFUDA's terms, so fold 1 is not unseen.",
         ),
     ),
     "paper": Recipe(
