@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 SHARED ?= ../shared/data
 
-.PHONY: demo test lint quality clean
+.PHONY: demo test torture package lint quality clean
 
 $(READY): requirements/test.txt requirements/torch.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -21,6 +21,14 @@ demo: $(READY)
 test: $(READY) lint
 	QT_QPA_PLATFORM=offscreen $(RUN) -m pytest Testing -q -rs
 
+# Bad input, faults and hostile files, with the table of docs/reliability.md.
+torture: $(READY)
+	QT_QPA_PLATFORM=offscreen $(RUN) -m Testing.torture -o out/torture.md
+
+# The extension as Slicer's packaging lays it out, zipped: dist/ConFUDA-*.zip.
+package: $(READY)
+	$(RUN) package/make_package.py -o dist
+
 lint: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -30,4 +38,4 @@ quality: $(READY)
 	$(RUN) benchmarks/quality.py $(SHARED)/MS-CMRSeg/native -o out/quality-native
 
 clean:
-	rm -rf $(VENV) out demo-output build
+	rm -rf $(VENV) out demo-output build dist
