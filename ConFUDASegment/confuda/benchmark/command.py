@@ -19,11 +19,13 @@ from confuda.benchmark.cells import (
     CellFiles,
     CellRunner,
     hash_cell,
+    hash_parts,
     hash_source,
     name_files,
     read_cell,
     write_beside,
 )
+from confuda.benchmark.claims import claim, wait_for_claim
 from confuda.benchmark.figures import draw_dice, draw_examples
 from confuda.benchmark.folds import Fold, make_folds
 from confuda.benchmark.recipe import SETTINGS, Recipe, make_recipe
@@ -31,12 +33,17 @@ from confuda.benchmark.source_model import count_source_slices, prepare_source
 from confuda.benchmark.tables import TableRow, format_csv, format_markdown
 from confuda.bundle import Bundle
 from confuda.data.mscmrseg import MsCmrSegPatient, find_mscmrseg_patients
-from confuda.device import choose_device
+from confuda.device import fixed_precision
 from confuda.errors import InputError, UsageError
+from confuda.launch import LaunchOptions, choose_launch_device, launch_fabric, leave_fabric
 from confuda.methods.ablation import ABLATIONS
 
 TABLES = ("table1", "table2")
 SOURCES_FOLDER = "sources"
+CLAIMS_FOLDER = "claims"
+
+WAIT_S = 1.0
+"""Between two looks at what other processes are doing."""
 
 METHOD_TITLES = {
     UNADAPTED: "without UDA",
@@ -61,6 +68,8 @@ class BenchmarkOptions:
 
     seed: of the split into folds and of the source networks; seeds: of the adaptations, one run each. only_folds: the
     numbers of those folds that are run, all by default. values: overrides by name (see ``recipe.make_recipe``).
+    devices, nodes: how many processes fill the table, a whole cell at a time. precision: of adaptation and prediction
+    (see ``confuda.launch``).
     """
 
     table: str
@@ -76,6 +85,13 @@ class BenchmarkOptions:
     values: Dict[str, Any] = field(default_factory=dict)
     device: str = "auto"
     threads: Optional[int] = None
+    devices: int = 1
+    nodes: int = 1
+    precision: Optional[str] = None
+
+    @property
+    def launch(self) -> LaunchOptions:
+        return LaunchOptions(self.device, self.devices, self.nodes, self.precision)
 
     def check(self) -> None:
         """Raises UsageError, naming the option and what it takes."""
@@ -93,6 +109,9 @@ class BenchmarkOptions:
                 raise UsageError(f"There is no fold {number}: of {self.folds} folds they are 1 to {self.folds}.")
         if self.threads is not None and self.threads < 1:
             raise UsageError("--threads takes a number of at least 1.")
+        self.launch.check()
+        if self.precision == "16-mixed":
+            raise UsageError("A cell is computed in 32-true or bf16-mixed: in float16 its gradients would vanish.")
 
 
 class PlannedRow(NamedTuple):
@@ -135,21 +154,29 @@ def plan_rows(table: str, methods: Sequence[str], settings: Sequence[str]) -> Li
 def run_benchmark(options: BenchmarkOptions, report: Callable[[str], None]) -> List[Path]:
     """Run what is missing of a table, and write it; returns the files. ``report`` hears one line at a time.
 
-    The tables are written anew after each cell, so that an interrupted run leaves what it has.
+    The tables are written anew after each cell, so that an interrupted run leaves what it has. Several processes, or
+    several commands with one output folder, never run a cell twice: each is claimed by a lock file first. A cell is the
+    same whichever process runs it.
 
     Raises:
         UsageError: for a wrong option. InputError: if the data are not there, naming the path that was expected.
     """
     options.check()
     recipe = make_recipe(options.scale, options.values)
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
-    device, warning = choose_device(options.device)
+    device, warning = choose_launch_device(options.launch)
     if warning:
         report(f"warning: {warning}")
     folds = make_folds(find_mscmrseg_patients(options.data), options.folds, options.seed)
     chosen = [fold for fold in folds if not options.only_folds or fold.number in options.only_folds]
-    return _Benchmark(options, recipe, chosen, device, report).run()
+    fabric = launch_fabric(options.launch, device) if options.launch.processes > 1 else None
+    if options.threads is not None:  # After the start of several processes, which sets a number of its own.
+        torch.set_num_threads(options.threads)
+    with fixed_precision(options.precision):
+        if fabric is None:
+            return _Benchmark(options, recipe, chosen, device, report).run()
+        files = _Benchmark(options, recipe, chosen, fabric.device, report, fabric.global_rank).run()
+    leave_fabric(fabric)
+    return files
 
 
 class _Benchmark:
@@ -162,45 +189,93 @@ class _Benchmark:
         folds: List[Fold],
         device: torch.device,
         report: Callable[[str], None],
+        rank: int = 0,
     ) -> None:
         self.options = options
         self.recipe = recipe
         self.folds = folds
         self.device = device
         self.report = report
+        self.rank = rank
         self.rows = plan_rows(options.table, options.methods, options.settings)
-        self.source_hashes = {fold.number: hash_source(fold, recipe, options.seed) for fold in folds}
+        self.source_hashes = {fold.number: self._hash_source(fold) for fold in folds}
         self.planned = [cell for fold in folds for cell in self._plan_cells(fold)]
         self.records: Dict[Path, Dict[str, Any]] = {}
-        for plan in self.planned:
-            record = read_cell(plan.files.record, plan.recipe_hash)
-            if record is not None:
-                self.records[plan.files.record] = record
+        self.spent_s: List[float] = []
+        self._look_up_cells()
 
     def run(self) -> List[Path]:
         try:
             self.options.output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"The folder {self.options.output} cannot be made: {error.strerror}.") from error
-        total = len({plan.files.record for plan in self.planned})
-        self.report(f"{self.options.table}: {total} cells, {len(self.records)} of them are there already")
-        spent: List[float] = []
-        for fold in self.folds:
-            missing = [plan for plan in self.planned if plan.cell.fold is fold and not self._is_done(plan)]
-            if not missing:
-                continue
+        if self.rank == 0:
+            there = f"{len(self.records)} of them are there already"
+            self.report(f"{self.options.table}: {self._count_cells()} cells, {there}")
+        # Each process begins with another fold, so that their source networks are made side by side.
+        first = self.rank % len(self.folds)
+        while len(self.records) < self._count_cells():
+            if not any([self._run_fold(fold) for fold in self.folds[first:] + self.folds[:first]]):
+                time.sleep(WAIT_S)
+            self._look_up_cells()
+        if self.rank != 0:
+            return []
+        with wait_for_claim(self._name_claim(self.options.table)):
+            return self._write_tables() + self._draw_figures()
+
+    def _run_fold(self, fold: Fold) -> bool:
+        """Run those missing cells of a fold that no other process is at; whether there were any."""
+        missing = [plan for plan in self.planned if plan.cell.fold is fold and not self._is_done(plan)]
+        if not missing:
+            return False
+        with claim(self._name_claim(f"fold{fold.number}-{self.source_hashes[fold.number][:8]}")) as ours:
+            if not ours:
+                return False
             runner = CellRunner(fold, self._prepare(fold), self.device)
-            for plan in missing:
-                if self._is_done(plan):  # By another row that is the same cell.
-                    continue
-                began = time.monotonic()
-                record = runner.run(plan.cell, plan.recipe_hash, plan.files)
-                spent.append(time.monotonic() - began)
-                self.records[plan.files.record] = record
-                left = total - len(self.records)
-                self._tell(plan, record, len(self.records), total, left * sum(spent) / len(spent))
+        return any([self._run_cell(plan, runner) for plan in missing])
+
+    def _run_cell(self, plan: PlannedCell, runner: CellRunner) -> bool:
+        """Run a cell, unless it is there by now or another process is at it; whether it was run."""
+        if self._is_done(plan):  # By another row that is the same cell.
+            return False
+        with claim(self._name_claim(plan.files.record.stem)) as ours:
+            if not ours or self._look_up(plan):
+                return False
+            began = time.monotonic()
+            record = runner.run(plan.cell, plan.recipe_hash, plan.files)
+        self.spent_s.append(time.monotonic() - began)
+        self.records[plan.files.record] = record
+        self._look_up_cells()
+        done, total = len(self.records), self._count_cells()
+        mean_s = sum(self.spent_s) / len(self.spent_s) / self.options.launch.processes
+        self._tell(plan, record, done, total, (total - done) * mean_s)
+        if self.rank == 0:
+            with wait_for_claim(self._name_claim(self.options.table)):
                 self._write_tables()
-        return self._write_tables() + self._draw_figures()
+        return True
+
+    def _name_claim(self, name: str) -> Path:
+        return self.options.output / CLAIMS_FOLDER / f"{name}.lock"
+
+    def _look_up_cells(self) -> None:
+        """Take the cells that are there, made by whomever."""
+        for plan in self.planned:
+            if not self._is_done(plan):
+                self._look_up(plan)
+
+    def _look_up(self, plan: PlannedCell) -> bool:
+        record = read_cell(plan.files.record, plan.recipe_hash)
+        if record is not None:
+            self.records[plan.files.record] = record
+        return record is not None
+
+    def _count_cells(self) -> int:
+        return len({plan.files.record for plan in self.planned})
+
+    def _hash_source(self, fold: Fold) -> str:
+        own = hash_source(fold, self.recipe, self.options.seed)
+        # What nobody asked for is in no hash, so that cells from before there was a precision stay what they are.
+        return own if self.options.precision is None else hash_parts(own, self.options.precision)
 
     def _is_done(self, plan: PlannedCell) -> bool:
         return plan.files.record in self.records
@@ -275,10 +350,13 @@ class _Benchmark:
             *_describe_data(self.folds),
             f"Where this differs from the paper:\n\n{deviations}",
             f"Made with confuda {__version__}, torch {torch.__version__}, on {describe_machine(self.device)}, "
-            f"{torch.get_num_threads()} threads: {cells_s / 3600:.2f} h for the cells, "
+            f"{torch.get_num_threads()} threads{self._name_precision()}: {cells_s / 3600:.2f} h for the cells, "
             f"{source_s / 3600:.2f} h for source networks and RAIN"
             + (f", at most {max(memory):.0f} MB of memory." if memory else "."),
         ]
+
+    def _name_precision(self) -> str:
+        return "" if self.options.precision is None else f", precision {self.options.precision}"
 
     def _draw_figures(self) -> List[Path]:
         rows = [row for row in self._gather() if row.records]

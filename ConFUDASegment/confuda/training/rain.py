@@ -16,6 +16,7 @@ from torch import Tensor
 from confuda.data.acdc import SliceSet
 from confuda.data.augment import randomise_contrast
 from confuda.networks.rain import RAIN, measure_style
+from confuda.training.processes import SingleProcess
 from confuda.training.run import TrainingRun
 from confuda.training.segmenter import SegmenterSettings, draw_batch
 
@@ -53,9 +54,12 @@ def _draw_images(slices: SliceSet, settings: RainSettings, generator: torch.Gene
 
 
 @torch.no_grad()
-def _measure_style_spread(rain: RAIN, slices: SliceSet, settings: RainSettings, generator: torch.Generator) -> None:
+def _measure_style_spread(
+    rain: RAIN, slices: SliceSet, settings: RainSettings, generator: torch.Generator, device: torch.device
+) -> None:
     """Set centre and scale of the style autoencoder from 40 batches."""
-    styles = torch.cat([measure_style(rain.encoder(_draw_images(slices, settings, generator))[-1]) for _ in range(40)])
+    drawn = (_draw_images(slices, settings, generator).to(device) for _ in range(40))
+    styles = torch.cat([measure_style(rain.encoder(images)[-1]) for images in drawn])
     rain.style.center.copy_(styles.mean(0))
     rain.style.scale.copy_(styles.std(0).clamp_min(1e-2))
 
@@ -67,45 +71,50 @@ def train_rain(
     resume: bool = False,
     report: Optional[Callable[[str], None]] = None,
     checkpoint_every_s: float = 180.0,
+    process: Optional[SingleProcess] = None,
 ) -> RAIN:
     """Train RAIN, keep a checkpoint and a JSON-lines log in ``folder``, and return it.
 
-    With ``resume`` the run goes on from the checkpoint in ``folder`` exactly as if it had not stopped.
+    With ``resume`` the run goes on from the checkpoint in ``folder`` exactly as if it had not stopped. Several
+    processes may share it (``process``, by default one on the CPU): every term is a mean over the images, so that the
+    mean over equal shares is that of the whole batch.
     """
+    process = process or SingleProcess()
     torch.manual_seed(settings.seed)
     generator = torch.Generator().manual_seed(settings.seed)
-    rain = RAIN(settings.widths, settings.latent)
+    rain = process.prepare(RAIN(settings.widths, settings.latent))
     optimizer = torch.optim.Adam(rain.parameters(), lr=settings.learning_rate)
     total = settings.autoencoder_steps + settings.style_steps
     modules = {"rain": rain}
-    run = TrainingRun(folder, RUN_NAME, modules, optimizer, generator, settings, resume, report, checkpoint_every_s)
+    run = TrainingRun(
+        folder, RUN_NAME, modules, optimizer, generator, settings, resume, report, checkpoint_every_s, process
+    )
     for step in run.count_steps(total):
         styling = step >= settings.autoencoder_steps
         if step == settings.autoencoder_steps:
-            _measure_style_spread(rain, slices, settings, generator)
+            _measure_style_spread(rain, slices, settings, generator, process.device)
         for parameter in rain.encoder.parameters():
             parameter.requires_grad_(not styling)
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * (1 - 0.9 * step / total)
-        images = _draw_images(slices, settings, generator)
-        if styling:
-            # The style of one slice on the content of the next one in the batch.
-            epsilon = torch.randn((len(images), rain.latent), generator=generator)
-            losses = rain.compute_losses(images, images.roll(1, 0), epsilon)
-            # The paper's decoder must still invert the encoder, or stylised anatomy blurs away from its labels.
-            losses["identity"] = F.l1_loss(rain.decoder(rain.encoder(images)[-1]), images)
-            loss = losses["total"] + IDENTITY_WEIGHT * losses["identity"]
-        else:
-            loss = F.l1_loss(rain.decoder(rain.encoder(images)[-1]), images)
-            losses = {"autoencoder": loss}
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(rain.parameters(), 1.0)
-        optimizer.step()
+        drawn = _draw_images(slices, settings, generator)
+        images = process.take_share(drawn)
+        with process.autocast(by_default=False):
+            if styling:
+                # The style of one slice on the content of the next one in the batch.
+                epsilon = torch.randn((len(drawn), rain.latent), generator=generator)
+                losses = rain.compute_losses(images, process.take_share(drawn.roll(1, 0)), process.take_share(epsilon))
+                # The paper's decoder must still invert the encoder, or stylised anatomy blurs away from its labels.
+                losses["identity"] = F.l1_loss(rain.decoder(rain.encoder(images)[-1]), images)
+                loss = losses["total"] + IDENTITY_WEIGHT * losses["identity"]
+            else:
+                loss = F.l1_loss(rain.decoder(rain.encoder(images)[-1]), images)
+                losses = {"autoencoder": loss}
+        process.take_step(loss, rain, optimizer, 1.0)
 
         done = step + 1
         if done % 20 == 0 or done == total:
-            row = {name: round(float(value.detach()), 4) for name, value in losses.items()}
+            row = {name: round(value, 4) for name, value in process.average(losses).items()}
             run.write_log({"step": done, **row})
             run.tell_progress(done, total, "  ".join(f"{name} {value:.4f}" for name, value in row.items()))
     return rain

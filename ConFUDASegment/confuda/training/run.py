@@ -16,6 +16,7 @@ from confuda.training.checkpoint import (
     restore_optimizer,
     save_checkpoint,
 )
+from confuda.training.processes import SingleProcess
 
 
 def name_checkpoint(folder: Path, name: str) -> Path:
@@ -33,6 +34,7 @@ class TrainingRun:
         resume: go on from the checkpoint in ``folder``.
         report: hears one line at a time.
         checkpoint_every_s: seconds between checkpoints; the last step is always kept.
+        process: which of the processes that share the run this is; all resume, only the first writes and reports.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class TrainingRun:
         resume: bool,
         report: Optional[Callable[[str], None]],
         checkpoint_every_s: float,
+        process: Optional[SingleProcess] = None,
     ) -> None:
         self._checkpoint = name_checkpoint(folder, name)
         self._log = folder / f"{name}-log.jsonl"
@@ -55,6 +58,7 @@ class TrainingRun:
         self._settings = settings
         self._report = report
         self._checkpoint_every_s = checkpoint_every_s
+        self._process = process or SingleProcess()
         self.start = 0
         if resume:
             tensors, record = load_checkpoint(self._checkpoint)
@@ -62,6 +66,7 @@ class TrainingRun:
                 module.load_state_dict(pick_state(key, tensors))
             restore_optimizer(optimizer, tensors)
             generator.set_state(tensors["generator"])
+            self._process.set_state(record.get("process", {}))
             self.start = record["step"]
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -76,11 +81,13 @@ class TrainingRun:
 
     def write_log(self, row: Dict[str, Any]) -> None:
         """Add one JSON line to the log, with the seconds since the start."""
+        if not self._process.is_first:
+            return
         with open(self._log, "a", encoding="utf-8") as log:
             log.write(json.dumps({**row, "seconds": round(time.monotonic() - self._began, 1)}) + "\n")
 
     def tell(self, text: str) -> None:
-        if self._report is not None:
+        if self._report is not None and self._process.is_first:
             self._report(text)
 
     def tell_progress(self, done: int, total: int, text: str) -> None:
@@ -90,7 +97,11 @@ class TrainingRun:
         self.tell(f"step {done}/{total}  {text}  {per_step:.2f} s/step  {left_min:.0f} min left")
 
     def _keep(self, step: int) -> None:
+        if not self._process.is_first:
+            return
         tensors = {**flatten_optimizer(self._optimizer), "generator": self._generator.get_state()}
         for key, module in self._modules.items():
             tensors.update(flatten_state(key, module.state_dict()))
-        save_checkpoint(self._checkpoint, tensors, {"step": step, "settings": dataclasses.asdict(self._settings)})
+        record = {"step": step, "settings": dataclasses.asdict(self._settings)}
+        state = self._process.get_state()
+        save_checkpoint(self._checkpoint, tensors, {**record, "process": state} if state else record)

@@ -18,10 +18,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from confuda.data.acdc import SliceSet
 from confuda.data.augment import ContrastSettings, GeometrySettings, randomise_contrast, sample_grid, warp
-from confuda.device import compute_in_mixed_precision
 from confuda.labels import CLASS_NAMES
 from confuda.losses.segmentation import compute_segmentation_loss
 from confuda.networks.drunet import DRUNet
+from confuda.training.processes import SingleProcess
 from confuda.training.run import TrainingRun
 
 RUN_NAME = "segmenter"
@@ -76,7 +76,9 @@ def draw_batch(slices: SliceSet, settings: SegmenterSettings, generator: torch.G
 
 
 @torch.no_grad()
-def validate(network: torch.nn.Module, slices: SliceSet, settings: SegmenterSettings) -> Dict[str, float]:
+def validate(
+    network: torch.nn.Module, slices: SliceSet, settings: SegmenterSettings, process: SingleProcess
+) -> Dict[str, float]:
     """Mean Dice over held-out volumes, per structure, on the bSSFP images and on the same with random contrast."""
     network.eval()
     margin = (slices.images.shape[1] - settings.crop) // 2
@@ -86,8 +88,8 @@ def validate(network: torch.nn.Module, slices: SliceSet, settings: SegmenterSett
     changed = randomise_contrast(images, labels, ContrastSettings(), torch.Generator().manual_seed(1))
     scores = {}
     for name, variant in (("bssfp", images), ("random", changed)):
-        with compute_in_mixed_precision(torch.device("cpu")):
-            predicted = torch.cat([network(part).argmax(1) for part in variant.split(32)])
+        with process.autocast():
+            predicted = torch.cat([network(part.to(process.device)).argmax(1).cpu() for part in variant.split(32)])
         table = []
         for volume in range(len(slices.names)):
             own = torch.from_numpy(slices.volume == volume)
@@ -111,23 +113,33 @@ def train_segmenter(
     checkpoint_every_s: float = 180.0,
     validate_every: int = 500,
     start: Optional[DRUNet] = None,
+    process: Optional[SingleProcess] = None,
 ) -> DRUNet:
     """Train, keep a checkpoint and a JSON-lines log in ``folder``, and return the averaged network.
 
     With ``resume`` the run goes on from the checkpoint in ``folder`` exactly as if it had not stopped. A new run begins
     with the weights of ``start`` where it is given, a network of the same settings, and with random ones otherwise.
+    Several processes may share the run (``process``, by default one on the CPU): the loss, whose Jaccard part is a
+    ratio of sums over the batch, is that of the whole batch in each of them.
     """
+    process = process or SingleProcess()
     torch.manual_seed(settings.seed)
     generator = torch.Generator().manual_seed(settings.seed)
-    network = DRUNet(width=settings.width, normalisation=settings.normalisation).to(memory_format=torch.channels_last)
+    network = process.prepare(DRUNet(width=settings.width, normalisation=settings.normalisation))
+    network = network.to(memory_format=torch.channels_last)
     if start is not None:
         network.load_state_dict(start.state_dict())
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(settings.average_decay), use_buffers=True)
     optimizer = torch.optim.AdamW(
-        network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+        network.parameters(),
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        fused=not process.scales_gradients,
     )
     modules = {"network": network, "averaged": averaged}
-    run = TrainingRun(folder, RUN_NAME, modules, optimizer, generator, settings, resume, report, checkpoint_every_s)
+    run = TrainingRun(
+        folder, RUN_NAME, modules, optimizer, generator, settings, resume, report, checkpoint_every_s, process
+    )
     network.train()
     running = None
     for step in run.count_steps(settings.steps):
@@ -135,22 +147,19 @@ def train_segmenter(
             group["lr"] = settings.learning_rate * schedule_learning_rate(step, settings)
         batch = draw_batch(train_slices, settings, generator)
         images = randomise_contrast(batch["images"], batch["labels"], ContrastSettings(), generator)
-        with compute_in_mixed_precision(torch.device("cpu")):
-            logits = network(images.contiguous(memory_format=torch.channels_last))
-        loss = compute_segmentation_loss(logits.float(), batch["labels"])
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimizer.step()
+        with process.autocast():
+            logits = network(process.take_share(images).contiguous(memory_format=torch.channels_last))
+        loss = compute_segmentation_loss(process.gather(logits.float()), batch["labels"].to(process.device))
+        process.take_step(loss, network, optimizer, 5.0)
         averaged.update_parameters(network)
         running = float(loss.detach()) if running is None else 0.98 * running + 0.02 * float(loss.detach())
 
         done = step + 1
         if done % 20 == 0 or done == settings.steps:
             run.tell_progress(done, settings.steps, f"loss {running:.4f}")
-        if done % validate_every == 0 or done == settings.steps:
+        if process.is_first and (done % validate_every == 0 or done == settings.steps):
             row = {"step": done, "loss": round(running, 4)}
-            row.update(validate(averaged.module, held_out_slices, settings))
+            row.update(validate(averaged.module, held_out_slices, settings, process))
             run.write_log(row)
             run.tell(f"held out at step {done}: {json.dumps(row)}")
     return averaged.module
