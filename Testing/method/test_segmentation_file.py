@@ -1,6 +1,7 @@
 """A segmentation file carries names, colours and codes to Slicer, and appears complete or not at all."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -122,6 +123,12 @@ def test_an_unknown_ending_is_refused_and_the_known_ones_named(tmp_path, name):
     with pytest.raises(UsageError, match=r"\.seg\.nrrd, \.nii\.gz, \.nii, \.nrrd or \.mha"):
         write_segmentation(make_labelmap(), tmp_path / name)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs names of any bytes")
+def test_a_name_that_is_no_text_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="no valid text"):
+        write_segmentation(make_labelmap(), tmp_path / os.fsdecode(b"\xff.nii.gz"))
 
 
 def test_a_place_that_cannot_be_written_to_is_named(tmp_path):

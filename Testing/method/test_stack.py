@@ -89,6 +89,8 @@ def test_window_beyond_the_image_is_zero_and_comes_back() -> None:
         ((256, 256, 1), (1.4, 1.4, 1.0), 2),
         ((100, 30, 100), (1.0, 1.0, 1.0), 1),
         ((64, 64, 64), (1.0, 1.0, 1.0), 2),
+        ((216, 304, 500), (1.3, 1.3, 0.2), 2),
+        ((500, 216, 304), (0.2, 1.3, 1.3), 0),
     ],
 )
 def test_slice_axis_is_found(size, spacing, axis) -> None:
@@ -136,3 +138,27 @@ def test_normalisation_survives_what_scanners_and_people_do() -> None:
     assert np.isfinite(normalise_intensity(one_flat_slice)).all()
     for slices in (reference, normalise_intensity(spiked)):
         assert slices.min() >= 0 and slices.max() <= 1 and slices.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "offset, dtype", [(1 << 60, np.int64), (-(1 << 60), np.int64), (1 << 63, np.uint64), (1e9, np.float64)]
+)
+def test_small_steps_on_top_of_a_large_offset_are_not_lost(offset, dtype) -> None:
+    clean = sitk.Cast(make_asymmetric_volume(), sitk.sitkInt16)
+    raised = sitk.GetImageFromArray(sitk.GetArrayFromImage(clean).astype(dtype) + dtype(offset))
+    raised.CopyInformation(clean)
+    np.testing.assert_allclose(ShortAxisStack(raised, 1.5).slices, ShortAxisStack(clean, 1.5).slices, atol=1e-5)
+
+
+def test_a_large_volume_in_portions_is_the_same_as_whole(monkeypatch) -> None:
+    image = make_asymmetric_volume()
+    probabilities = np.random.default_rng(0).random((4, 5, 24, 24)).astype(np.float32)
+
+    def do_all():
+        stack = ShortAxisStack(image, 1.5)
+        return stack.slices, sitk.GetArrayFromImage(stack.crop(None, 24).restore(probabilities))
+
+    whole = do_all()
+    monkeypatch.setattr("confuda.data.stack.PORTION_VOXELS", 1200)
+    for part, expected in zip(do_all(), whole):
+        np.testing.assert_array_equal(part, expected)

@@ -1,6 +1,11 @@
 """What can be segmented is read with its geometry; what cannot is refused in one sentence that says what to do."""
 
 import gzip
+import os
+import re
+import struct
+import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -223,6 +228,14 @@ def test_one_file_of_a_dicom_series_is_read_with_a_warning(tmp_path):
     assert "folder" in warnings[0]
 
 
+def test_a_single_dicom_slice_has_its_thickness(tmp_path):
+    plane = sitk.GetImageFromArray(np.arange(400, dtype=np.int16).reshape(20, 20))
+    for tag, value in {"0008|0060": "MR", "0018|0050": "8"}.items():
+        plane.SetMetaData(tag, value)
+    sitk.WriteImage(plane, str(tmp_path / "slice.dcm"))
+    assert read_volume(tmp_path / "slice.dcm").image.GetSpacing()[2] == 8
+
+
 def test_refusing_a_file_leaves_the_standard_error_empty(tmp_path, capfd):
     (tmp_path / "text.nii.gz").write_text("no image")
     write_series(tmp_path / "gap", 5, positions=[0, 1, 2, 4, 5])
@@ -230,3 +243,155 @@ def test_refusing_a_file_leaves_the_standard_error_empty(tmp_path, capfd):
     check_refused(tmp_path / "text.nii.gz")
     check_refused(tmp_path / "gap")
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("spacing", [(0, 0, 0), (float("nan"), 1.5, 8), (float("inf"), 1.5, 8)])
+def test_a_nifti_spacing_of_no_use_is_not_taken_for_1_mm(tmp_path, spacing):
+    path = tmp_path / "volume.nii"
+    sitk.WriteImage(make_volume(), str(path))
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<3f", content, 80, *spacing)
+    path.write_bytes(content)
+    check_refused(path, "no usable voxel spacing")
+    path.with_suffix(".nii.gz").write_bytes(gzip.compress(bytes(content)))
+    check_refused(path.with_suffix(".nii.gz"), "no usable voxel spacing")
+
+
+def edit_header(path, pattern, line):
+    content = path.read_bytes().decode("latin-1")
+    edited, count = re.subn(pattern, lambda _: line, content, count=1, flags=re.MULTILINE)
+    assert count == 1
+    path.write_bytes(edited.encode("latin-1"))
+
+
+@pytest.mark.parametrize("third", ["(0.5,1.4,0)", "(0,1.4,3)"])
+def test_axes_that_are_not_at_right_angles_are_refused_in_nrrd_as_in_nifti(tmp_path, third):
+    path = tmp_path / "volume.nrrd"
+    sitk.WriteImage(make_volume(), str(path))
+    edit_header(path, r"^space directions:.*$", f"space directions: (1.4,0,0) {third} (0,0,8)")
+    check_refused(path, "not at right angles")
+
+
+@pytest.mark.parametrize(
+    "spacing, words",
+    [((1e-3, 1e-3, 8), "0.012 x 0.01 mm"), ((1e3, 1e3, 8), "correct"), ((1.4, 1.4, 500), "500 mm apart")],
+)
+def test_a_spacing_in_the_wrong_unit_is_refused(tmp_path, spacing, words):
+    image = make_volume()
+    image.SetSpacing(spacing)
+    sitk.WriteImage(image, str(tmp_path / "volume.nrrd"))
+    check_refused(tmp_path / "volume.nrrd", words)
+
+
+def test_a_volume_without_a_spacing_is_read_with_a_warning(tmp_path):
+    image = make_volume()
+    image.SetSpacing((1, 1, 1))
+    sitk.WriteImage(image, str(tmp_path / "volume.nrrd"))
+    (warning,) = read_volume(tmp_path / "volume.nrrd").warnings
+    assert "1 x 1 x 1 mm" in warning
+
+
+def test_values_that_no_float32_holds_are_replaced_with_a_warning(tmp_path):
+    voxels = sitk.GetArrayFromImage(make_volume(dtype=np.float64))
+    voxels[0, 0, :2] = 1e300, -1e300
+    sitk.WriteImage(sitk.GetImageFromArray(voxels), str(tmp_path / "volume.nrrd"))
+    image, warnings = read_volume(tmp_path / "volume.nrrd")
+    assert np.abs(sitk.GetArrayViewFromImage(image)).max() < 200
+    assert warnings[-1].startswith("2 NaN, infinite or impossibly large")
+
+
+@pytest.mark.parametrize("name", ["volume.mhd", "volume.nhdr"])
+def test_voxels_in_a_file_beside_the_header_are_read_and_elsewhere_are_not(tmp_path, name):
+    path = tmp_path / "inside" / name
+    path.parent.mkdir()
+    sitk.WriteImage(make_volume(), str(path))
+    check_same(read_volume(path).image, make_volume())
+    beside = next(other for other in path.parent.iterdir() if other != path)
+    line = "ElementDataFile = " if name.endswith("mhd") else "data file: "
+    os.replace(beside, tmp_path / "outside.raw")
+    check_refused(path, beside.name, "missing")
+    edit_header(path, rf"^{line.strip()}.*$", f"{line}../outside.raw")
+    check_refused(path, "in another folder")
+    edit_header(path, rf"^{line.strip()}.*$", f"{line}/dev/zero")
+    check_refused(path, "in another folder")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs pipes and names of any bytes")
+def test_what_is_no_file_or_has_no_name_in_letters_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.nii")
+    check_refused(tmp_path / "pipe.nii", "no ordinary file")
+    odd = tmp_path / os.fsdecode(b"\xff\xfe.nrrd")
+    odd.write_bytes(b"")
+    check_refused(odd, "no valid text")
+    write_series(tmp_path / "series")
+    (tmp_path / "series" / odd.name).write_bytes(b"")
+    check_refused(tmp_path / "series", "no valid text")
+
+
+@pytest.mark.parametrize("ending", ["nrrd", "mha"])
+def test_flipped_bits_in_compressed_voxels_are_noticed_in_every_format(tmp_path, ending):
+    path = tmp_path / f"volume.{ending}"
+    sitk.WriteImage(make_volume((6, 40, 40)), str(path), useCompression=True)
+    whole = path.read_bytes()
+    check_same(read_volume(path).image, make_volume((6, 40, 40)))
+    for place in range(len(whole) // 2, len(whole) - 20, len(whole) // 9):
+        damaged = bytearray(whole)
+        damaged[place] ^= 4
+        path.write_bytes(damaged)
+        check_refused(path, "damaged")
+
+
+def test_a_header_that_promises_more_than_its_file_can_hold_is_refused_before_memory_is_taken(tmp_path):
+    path = tmp_path / "volume.mha"
+    sitk.WriteImage(make_volume(), str(path))
+    edit_header(path, r"^DimSize = .*$", "DimSize = 30000 30000 4")
+    edit_header(path, r"^CompressedData = .*$", "CompressedData = False")
+    check_refused(path, "damaged")
+    path.write_bytes(path.read_bytes() + zlib.compress(bytes(1 << 20)))
+    check_refused(path, "damaged")
+
+
+def replace_in_file(path, old, new):
+    content = path.read_bytes()
+    assert content.count(old) == 1
+    path.write_bytes(content.replace(old, new))
+
+
+def test_a_dicom_series_of_two_pixel_spacings_or_directions_is_refused(tmp_path):
+    write_series(tmp_path / "spacings")
+    replace_in_file(sorted((tmp_path / "spacings").iterdir())[2], b"1.5\\1.25", b"2.5\\1.25")
+    check_refused(tmp_path / "spacings", "differ in pixel spacing")
+    write_series(tmp_path / "directions")
+    path = sorted((tmp_path / "directions").iterdir())[2]
+    replace_in_file(path, b".8\\0\\-.6", b".6\\0\\-.8")
+    check_refused(tmp_path / "directions", "differ in direction")
+
+
+def test_a_damaged_dicom_file_at_the_end_of_a_series_is_not_just_left_out(tmp_path):
+    write_series(tmp_path / "series")
+    path = sorted((tmp_path / "series").iterdir())[0]
+    path.write_bytes(path.read_bytes()[:-200])
+    check_refused(tmp_path / "series", "damaged or incomplete DICOM files (1)")
+    check_refused(path, "damaged")
+
+
+def test_dicom_positions_that_are_no_numbers_are_refused(tmp_path):
+    write_series(tmp_path / "series")
+    for path in (tmp_path / "series").iterdir():
+        content = path.read_bytes()
+        place = content.index(b"\x20\x00\x32\x00") + 8
+        path.write_bytes(content[:place] + b"nan" + content[place + 3 :])
+    check_refused(tmp_path / "series", "where their slices lie")
+
+
+def test_blank_slices_between_others_are_told_and_padding_is_not(tmp_path):
+    image = make_volume((6, 10, 12))
+    voxels = sitk.GetArrayFromImage(image)
+    for blank, told in (((0, 5), False), ((0, 2, 3), True)):
+        spoilt = voxels.copy()
+        spoilt[list(blank)] = 7
+        copy = sitk.GetImageFromArray(spoilt)
+        copy.CopyInformation(image)
+        sitk.WriteImage(sitk.PermuteAxes(copy, (2, 0, 1)), str(tmp_path / "volume.nrrd"))
+        warnings = read_volume(tmp_path / "volume.nrrd").warnings
+        assert [("2, 3" in warning) for warning in warnings] == ([True] if told else [])

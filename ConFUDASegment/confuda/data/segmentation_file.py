@@ -3,12 +3,14 @@
 import errno
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Dict, Optional, Union
 
 import numpy as np
 import SimpleITK as sitk
 
+from confuda.data.file_name import is_text
 from confuda.data.volume_file import read_image
 from confuda.errors import InputError, UsageError
 from confuda.labels import CLASS_NAMES, OWN_DATASET, STRUCTURES, Structure, find_structure, map_labels
@@ -47,7 +49,9 @@ def write_segmentation(labelmap: sitk.Image, path: Union[str, Path]) -> Path:
     except OSError as error:
         raise InputError(f"Cannot write {path}: {_explain(error, path)}.") from error
     finally:
-        draft.unlink(missing_ok=True)
+        # A read-only disk refuses to remove even what is not there.
+        with suppress(OSError):
+            draft.unlink()
     return path
 
 
@@ -55,8 +59,10 @@ def find_ending(path: Path) -> str:
     """The ending of ``path`` that decides on the format.
 
     Raises:
-        UsageError: naming the endings that can be written.
+        UsageError: naming the endings that can be written; or if the name is no text.
     """
+    if not is_text(path):
+        raise UsageError(f"Cannot write {path}: the name is no valid text.")
     for ending in ENDINGS:
         if path.name.lower().endswith(ending) and len(path.name) > len(ending):
             return ending

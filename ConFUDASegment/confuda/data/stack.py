@@ -5,13 +5,19 @@ axes have in the file. Arrays are indexed (slice, row, column); images and direc
 """
 
 from dataclasses import dataclass
-from typing import Optional, Sequence, Tuple
+from typing import Iterator, Optional, Sequence, Tuple
 
 import numpy as np
 import SimpleITK as sitk
 
 SLICE_SPACING_RATIO = 1.3
 """An axis whose spacing exceeds that of the others by this factor is the slice axis."""
+
+SQUARE_RATIO = 1.01
+"""Two spacings are equal within this factor."""
+
+PORTION_VOXELS = 1 << 23
+"""So many voxels at a time are turned into float32 or back: a large volume must not be in memory several times."""
 
 _ROW_AXIS_REFERENCE = np.array([0.0, 1.0, -1.0])
 """Rows run towards posterior or inferior (LPS), as on a scanner's screen."""
@@ -20,8 +26,9 @@ _ROW_AXIS_REFERENCE = np.array([0.0, 1.0, -1.0])
 def find_slice_axis(size: Sequence[int], spacing_mm: Sequence[float]) -> int:
     """The axis (0, 1 or 2 in SimpleITK's order) along which the slices are stacked.
 
-    A single axis of one voxel wins; then the axis with clearly the largest spacing; then the axis with the fewest
-    voxels, the last one when there is a tie.
+    A single axis of one voxel wins; then the axis with clearly the largest spacing; then the one whose spacing differs
+    from that of two equal ones (pixels are mostly square, and overlapping slices closer than pixels); then the axis
+    with the fewest voxels, the last one when there is a tie.
     """
     single = [axis for axis in range(3) if size[axis] == 1]
     if len(single) == 1:
@@ -29,6 +36,9 @@ def find_slice_axis(size: Sequence[int], spacing_mm: Sequence[float]) -> int:
     by_spacing = sorted(range(3), key=lambda axis: spacing_mm[axis])
     if spacing_mm[by_spacing[2]] > SLICE_SPACING_RATIO * spacing_mm[by_spacing[1]]:
         return by_spacing[2]
+    low, middle, high = (spacing_mm[axis] for axis in by_spacing)
+    if high < SQUARE_RATIO * middle and middle > SLICE_SPACING_RATIO * low:
+        return by_spacing[0]
     return min(range(3), key=lambda axis: (size[axis], -axis))
 
 
@@ -150,6 +160,23 @@ def resample_in_plane(
     return sitk.GetArrayFromImage(resampler.Execute(image))
 
 
+def divide_into_portions(shape: Sequence[int]) -> Iterator[slice]:
+    """Slice numbers of an array (slices, rows, columns), some at a time; see ``PORTION_VOXELS``."""
+    count = max(1, PORTION_VOXELS // max(1, int(np.prod(shape[1:]))))
+    for first in range(0, shape[0], count):
+        yield slice(first, min(first + count, shape[0]))
+
+
+def _subtract(values: np.ndarray, lowest: np.generic) -> np.ndarray:
+    """``values - lowest`` as float32; small steps on top of a large offset must not be lost on the way."""
+    if values.dtype.itemsize <= 2 or values.dtype == np.float32:
+        return values.astype(np.float32) - np.float32(lowest)
+    if values.dtype.kind in "iu":
+        # Unsigned, so that no difference of two integers overflows.
+        return (values.astype(np.uint64) - np.uint64(int(lowest) % (1 << 64))).astype(np.float32)
+    return (values - lowest).astype(np.float32)
+
+
 class ShortAxisStack:
     """The slices of one volume at the bundle's in-plane spacing, with the way back to the volume's own grid.
 
@@ -170,13 +197,21 @@ class ShortAxisStack:
         size, spacing = image.GetSize(), image.GetSpacing()
         self.native_grid = PlaneGrid((size[row_axis], size[column_axis]), (spacing[row_axis], spacing[column_axis]))
         self.grid = self.native_grid.resized_to(spacing_mm)
-        native = self.frame.apply(sitk.GetArrayViewFromImage(image)).astype(np.float32)
-        self.slices = normalise_intensity(
-            resample_in_plane(native, self.native_grid, self.grid, outside=float(native.min()))
-        )
+        native = self.frame.apply(sitk.GetArrayViewFromImage(image))
+        lowest = native.min()
+        slices = np.empty((native.shape[0], *self.grid.size), dtype=np.float32)
+        for portion in divide_into_portions(native.shape):
+            values = _subtract(native[portion], lowest)
+            slices[portion] = resample_in_plane(values, self.native_grid, self.grid)
+        self.slices = normalise_intensity(slices)
 
     def __len__(self) -> int:
         return self.slices.shape[0]
+
+    @property
+    def slice_distance_mm(self) -> float:
+        """From the middle of a slice to that of the next."""
+        return float(self.image.GetSpacing()[self.frame.axes[0]])
 
     def resample_labels(self, labels: sitk.Image) -> np.ndarray:
         """A labelmap on the volume's grid as (S, rows, columns) on the stack's grid, nearest neighbour, same type."""
@@ -239,14 +274,14 @@ class HeartCrop:
             A uint8 labelmap 0..K-1 with the geometry of the volume; background outside the window.
         """
         native_grid = self.stack.native_grid
-        best = np.full((len(self.stack), *native_grid.size), -1.0, dtype=np.float32)
-        labels = np.zeros(best.shape, dtype=np.uint8)
-        for label, plane in enumerate(probabilities):
-            outside = 1.0 if label == 0 else 0.0
-            on_native = self._resample_back(plane.astype(np.float32), native_grid, outside)
-            winner = on_native > best
-            labels[winner] = label
-            np.maximum(best, on_native, out=best)
+        labels = np.zeros((len(self.stack), *native_grid.size), dtype=np.uint8)
+        for portion in divide_into_portions(labels.shape):
+            best = np.full(labels[portion].shape, -1.0, dtype=np.float32)
+            for label, plane in enumerate(probabilities):
+                outside = 1.0 if label == 0 else 0.0
+                on_native = self._resample_back(plane[portion].astype(np.float32), native_grid, outside)
+                labels[portion][on_native > best] = label
+                np.maximum(best, on_native, out=best)
         restored = sitk.GetImageFromArray(np.ascontiguousarray(self.stack.frame.invert(labels)))
         restored.CopyInformation(self.stack.image)
         return restored
