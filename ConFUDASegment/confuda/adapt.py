@@ -6,6 +6,7 @@ segmenter. No label of the target is used anywhere.
 """
 
 import copy
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Callable, Dict, List, Optional
 
@@ -18,7 +19,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from confuda.bundle import Bundle
 from confuda.data.augment import ContrastSettings, GeometrySettings, randomise_contrast, sample_grid, warp
 from confuda.data.tissue_style import TissueStyle
-from confuda.device import compute_in_mixed_precision
+from confuda.device import CPU, compute_in_mixed_precision, release_memory
+from confuda.errors import is_out_of_memory
 from confuda.losses.segmentation import compute_segmentation_loss
 from confuda.methods import METHOD_CLASSES
 from confuda.methods.base import Method, ViewOutput, Views, decay_rate
@@ -264,7 +266,25 @@ def adapt(
     device: Optional[torch.device] = None,
     seed: int = 0,
     report: Optional[StepReport] = None,
+    warn: Optional[Callable[[str], None]] = None,
 ) -> AdaptationResult:
-    """Adapt the bundle's network to ``target`` slices (T, H, W) in [0, 1]; see :class:`Adaptation`."""
+    """Adapt the bundle's network to ``target`` slices (T, H, W) in [0, 1]; see :class:`Adaptation`.
+
+    Where memory does not suffice, it begins anew with half as many images a step, and says so through ``warn``; the
+    error of one source and one target image is the caller's.
+    """
     settings = settings or AdaptationSettings()
-    return Adaptation(bundle, target, method, settings, device or torch.device("cpu"), seed).run(report)
+    while True:
+        try:
+            return Adaptation(bundle, target, method, settings, device or CPU, seed).run(report)
+        except (MemoryError, RuntimeError) as error:
+            if max(settings.source_batch, settings.target_batch) == 1 or not is_out_of_memory(error):
+                raise
+        # Beyond the except clause, whose error holds on to what the attempt had allocated.
+        release_memory()
+        settings = dataclasses.replace(
+            settings, source_batch=(settings.source_batch + 1) // 2, target_batch=(settings.target_batch + 1) // 2
+        )
+        if warn is not None:
+            sizes = f"{settings.source_batch} source and {settings.target_batch} target images a step"
+            warn(f"Memory was short: adaptation was done with {sizes}, and may be a little worse.")

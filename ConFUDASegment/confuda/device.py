@@ -1,11 +1,22 @@
 """Where the network runs, and in which arithmetic."""
 
-from contextlib import AbstractContextManager
-from typing import Tuple
+import ctypes
+import gc
+import sys
+from contextlib import AbstractContextManager, contextmanager
+from typing import Iterator, Optional, Tuple
 
 import torch
 
-from confuda.errors import UsageError
+from confuda.errors import UsageError, is_out_of_memory
+
+CPU = torch.device("cpu")
+
+_MMAP_THRESHOLD = -3
+"""glibc's M_MMAP_THRESHOLD: from which size on a block is the system's own and goes back as soon as it is freed."""
+_LARGE_BLOCK_BYTES = 1 << 20
+
+_fixed_precision: Optional[str] = None
 
 
 def choose_device(name: str) -> Tuple[torch.device, str]:
@@ -29,9 +40,24 @@ def choose_device(name: str) -> Tuple[torch.device, str]:
         probe = torch.ones(1, 1, 8, 8, device=device)
         torch.nn.functional.conv2d(probe, probe[:, :, :3, :3]).sum().item()
     except RuntimeError as error:
+        if is_out_of_memory(error):
+            return torch.device("cpu"), "The GPU's memory is full: the CPU is used."
         reason = str(error).splitlines()[0]
         return torch.device("cpu"), f"The GPU cannot run this torch build ({reason}): the CPU is used."
     return device, ""
+
+
+def release_memory() -> None:
+    """Give back what a failed attempt held: tensors in reference cycles, what torch keeps of the GPU's memory, and what
+    glibc keeps of freed tensors, which it would do with those to come as well."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if sys.platform.startswith("linux"):
+        library = ctypes.CDLL(None)
+        if hasattr(library, "mallopt") and hasattr(library, "malloc_trim"):
+            library.mallopt(_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
+            library.malloc_trim(0)
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
@@ -44,8 +70,21 @@ def has_fast_bfloat16(device: torch.device) -> bool:
 
 
 def compute_in_mixed_precision(device: torch.device) -> AbstractContextManager:
-    """An autocast context in bfloat16 where that is fast, else one that changes nothing.
+    """An autocast context in bfloat16 where that is fast (or as :func:`fixed_precision` says), else one that changes
+    nothing.
 
     Never float16: its gradients underflow without a scaler, and bfloat16's do not.
     """
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=has_fast_bfloat16(device))
+    enabled = has_fast_bfloat16(device) if _fixed_precision is None else _fixed_precision == "bf16-mixed"
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+@contextmanager
+def fixed_precision(precision: Optional[str]) -> Iterator[None]:
+    """:func:`compute_in_mixed_precision` is "32-true" or "bf16-mixed" all the while; None: what is fast, as ever."""
+    global _fixed_precision
+    former, _fixed_precision = _fixed_precision, precision
+    try:
+        yield
+    finally:
+        _fixed_precision = former

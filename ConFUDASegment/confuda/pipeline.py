@@ -12,28 +12,39 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from confuda.acceptance import Opinion, form_opinion, judge_adaptation
+from confuda.acceptance import Opinion, form_opinion, judge_adaptation, measure_voxel_ml
 from confuda.adapt import AdaptationResult, adapt
-from confuda.bundle import Bundle, load_bundle, save_bundle
+from confuda.bundle import SHIPPED_BUNDLE, Bundle, check_bundle_place, load_bundle, save_bundle
 from confuda.data.heart import find_heart
 from confuda.data.segmentation_file import find_ending, write_segmentation
 from confuda.data.stack import HeartCrop, ShortAxisStack
 from confuda.data.volume_file import read_volume
-from confuda.device import choose_device
-from confuda.errors import InputError, MemoryExhausted, UsageError
+from confuda.device import CPU, choose_device, release_memory
+from confuda.drafts import TargetFolder
+from confuda.errors import InputError, MemoryExhausted, UsageError, is_out_of_memory
 from confuda.evaluation.metrics import compute_volumes_ml
 from confuda.exemplars import compute_source_bank
 from confuda.labels import STRUCTURES
 from confuda.networks.drunet import DRUNet
 from confuda.predict import NO_FLIP, predict_probabilities, weigh_classes
+from confuda.presence import find_doubt
+from confuda.report.case import Case
+from confuda.report.documents import Documents, describe_bundle
+from confuda.report.place import check_places
+from confuda.report.uncertainty import measure_uncertainty
 from confuda.settings import DEFAULT_PRESET, METHODS, MODES, make_settings
 
 PREVIEW_EVERY_S = 5.0
+NO_HEART = "No heart was found: the segmentation is empty. Give its centre if there is one."
 
 
 @dataclass
 class Job:
-    """What to do with one volume; the fields are those of DESIGN.md's command line and worker."""
+    """What to do with one volume; the fields are those of DESIGN.md's command line and worker.
+
+    report: folder for ``report.html``, with ``uncertainty.nrrd`` beside it unless ``uncertainty`` names another file.
+    Both are written after the segmentation: what goes wrong with them does not cost it.
+    """
 
     volume: Path
     output: Path
@@ -48,6 +59,8 @@ class Job:
     settings: Dict[str, Any] = field(default_factory=dict)
     preview_folder: Optional[Path] = None
     save_bundle: Optional[Path] = None
+    report: Optional[Path] = None
+    uncertainty: Optional[Path] = None
 
     def check(self) -> None:
         """Find what is wrong before any work is done.
@@ -69,6 +82,9 @@ class Job:
         if self.slice is not None and self.mode != "one-shot":
             raise UsageError("A slice goes with the one-shot mode only.")
         make_settings(self.preset, self.settings)
+        check_places(self.volume, output, self.report, self.uncertainty)
+        if self.save_bundle is not None:
+            check_bundle_place(self.save_bundle)
 
 
 class Observer:
@@ -96,13 +112,10 @@ class Observer:
 def _memory_errors_explained() -> Iterator[None]:
     try:
         yield
-    except (MemoryError, torch.cuda.OutOfMemoryError) as error:
-        raise MemoryExhausted(
-            "Not enough memory: close other programs, or choose the fast preset or the CPU."
-        ) from error
-    except RuntimeError as error:
-        if "not enough memory" in str(error) or "bad_alloc" in str(error):
-            raise MemoryExhausted("Not enough memory: close other programs, or choose the fast preset.") from error
+    except Exception as error:
+        # A reader's "the file is damaged" may have been memory that ran out while it was read.
+        if is_out_of_memory(error):
+            raise MemoryExhausted("Not enough memory, even for small portions: close other programs.") from error
         raise
 
 
@@ -119,13 +132,29 @@ def measure_peak_memory_mb() -> Optional[float]:
 def run_job(job: Job, observer: Optional[Observer] = None) -> Dict[str, Any]:
     """Adapt to one volume and write its segmentation; returns the summary of DESIGN.md.
 
+    Where memory runs out, smaller portions are tried first (in ``adapt`` and ``predict``), then the CPU.
+
     Raises:
-        ConfudaError: of the kind that says what is wrong; nothing is written then.
+        ConfudaError: of the kind that says what is wrong; nothing is written then, except that a map or report that
+            cannot be written leaves the finished segmentation where it is.
     """
     observer = observer or Observer()
     job.check()
     with _memory_errors_explained():
-        return _Run(job, observer).execute()
+        run = _Run(job, observer)
+        try:
+            return run.execute()
+        except Exception as error:
+            if run.device == CPU or not is_out_of_memory(error):
+                raise
+        # Beyond the except clause, whose error holds on to what the attempt had allocated.
+        began, warnings = run.began, run.warnings
+        del run
+        release_memory()
+        run = _Run(dataclasses.replace(job, device="cpu"), observer)
+        run.began, run.warnings = began, warnings
+        run.warn("The GPU's memory does not suffice: the CPU is used.")
+        return run.execute()
 
 
 class _Run:
@@ -138,6 +167,13 @@ class _Run:
         self.warnings: List[str] = []
         self.began = time.monotonic()
         self.seconds: Dict[str, float] = {}
+        self.device = CPU
+        self.target = TargetFolder(Path(job.output).parent)
+        self.documents = Documents(job.report, job.uncertainty)
+        # What the report tells of the way to the result.
+        self.source: Optional[Opinion] = None
+        self.adapted: Optional[Opinion] = None
+        self.reason = ""
 
     def execute(self) -> Dict[str, Any]:
         job, observer = self.job, self.observer
@@ -146,10 +182,11 @@ class _Run:
             bundle = load_bundle(job.bundle)
             volume = read_volume(job.volume)
             for message in volume.warnings:
-                self._warn(message)
+                self.warn(message)
             device, message = choose_device(job.device)
             if message:
-                self._warn(message)
+                self.warn(message)
+            self.device = device
             network = bundle.segmenter.to(device, memory_format=torch.channels_last)
             stack = ShortAxisStack(volume.image, bundle.spacing_mm)
             self._check_slice(len(stack))
@@ -157,10 +194,20 @@ class _Run:
             observer.started(str(device), steps)
             crop = self._crop_on_heart(bundle, network, stack)
 
-        accepted, adapted = True, None
+        accepted, adapted, uncertainty, chosen = True, None, None, np.array([], dtype=int)
         if crop is not None:
             with self._timed("predict"):
-                opinion = form_opinion(network, crop.slices, bundle.class_weights, observer.check_cancelled)
+                opinion = self.source = form_opinion(
+                    network,
+                    crop.slices,
+                    bundle.class_weights,
+                    observer.check_cancelled,
+                    slice_distance_mm=stack.slice_distance_mm,
+                    voxel_ml=measure_voxel_ml(crop),
+                )
+            if not self._shows_heart(opinion, bundle):
+                crop = self.source = None
+        if crop is not None:
             chosen = self._choose_target_slices(opinion, stack)
             if job.method != "none" and len(chosen):
                 with self._timed("adapt"):
@@ -172,14 +219,19 @@ class _Run:
                     if job.save_bundle is not None:
                         self._save_bundle(bundle, adapted.network if accepted else network)
                 labels = crop.restore(opinion.probabilities)
+                if self.documents.need_uncertainty:
+                    uncertainty = measure_uncertainty(opinion)
         else:
             labels = self._make_empty(volume.image)
         self._warn_of_absent(labels, crop is not None)
         observer.check_cancelled()
         observer.progress("write", 0, 1, None)
-        write_segmentation(labels, job.output)
+        with self.target.hold():
+            write_segmentation(labels, job.output)
+        if self.documents.need_uncertainty:
+            self.documents.write_map(uncertainty, crop, volume.image)
         self.seconds["total"] = round(time.monotonic() - self.began, 2)
-        return {
+        summary = {
             "output": str(job.output),
             "mode": job.mode,
             "method": job.method,
@@ -190,8 +242,44 @@ class _Run:
             "peak_memory_mb": measure_peak_memory_mb(),
             "volumes_ml": {name: round(value, 2) for name, value in compute_volumes_ml(labels).items()},
             "accepted": accepted,
+            "agreement": round(opinion.agreement, 4) if crop is not None else None,
+            "uncertainty": self.documents.summarise(uncertainty),
+            "report": str(job.report) if job.report is not None else None,
             "warnings": self.warnings,
         }
+        if job.report is not None:
+            case = Case(
+                stack=stack,
+                settings=self.settings,
+                given=labels,
+                summary=summary,
+                crop=crop,
+                changed=tuple(job.settings),
+                options=self._describe_options(),
+                bundle=describe_bundle(bundle, Path(job.bundle or SHIPPED_BUNDLE)),
+                source=self.source,
+                adapted=self.adapted,
+                adapted_to=chosen if adapted is not None else (),
+                losses=adapted.losses if adapted is not None else [],
+                accepted=accepted,
+                reason=self.reason,
+                uncertainty=uncertainty,
+                names=[
+                    path
+                    for path in (job.volume, job.output, job.bundle, job.save_bundle, job.report, job.uncertainty)
+                    if path
+                ],
+            )
+            self.documents.write_page(case)
+        return summary
+
+    def _describe_options(self) -> Dict[str, str]:
+        job = self.job
+        center = "found by the network" if job.center is None else f"given, {job.center[0]:g},{job.center[1]:g}"
+        options = {"mode": job.mode, "method": job.method, "preset": job.preset, "seed": str(job.seed)}
+        if job.mode == "one-shot":
+            options["slice asked for"] = "auto" if job.slice is None else str(job.slice)
+        return {**options, "device asked for": job.device, "centre of the heart": center}
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
@@ -199,7 +287,7 @@ class _Run:
         yield
         self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.monotonic() - began, 2)
 
-    def _warn(self, message: str) -> None:
+    def warn(self, message: str) -> None:
         self.warnings.append(message)
         self.observer.warning(message)
 
@@ -217,9 +305,19 @@ class _Run:
         else:
             center = find_heart(network, stack, bundle.crop, self.observer.check_cancelled)
             if center is None:
-                self._warn("No heart was found: the segmentation is empty. Give its centre if there is one.")
+                self.warn(NO_HEART)
                 return None
         return stack.crop(center, bundle.crop)
+
+    def _shows_heart(self, opinion: Opinion, bundle: Bundle) -> bool:
+        """Whether what the source network marked is to be taken for a heart: always, where the user said it is one."""
+        doubt = find_doubt(opinion.probabilities.argmax(axis=0), opinion.agreement, bundle.spacing_mm)
+        if doubt and self.job.center is None:
+            self.warn(NO_HEART)
+            return False
+        if doubt:
+            self.warn(f"What lies at the given centre does not look like a heart: {doubt}.")
+        return True
 
     def _choose_target_slices(self, opinion: Opinion, stack: ShortAxisStack) -> np.ndarray:
         """Positions in the stack of the slices to adapt to."""
@@ -229,7 +327,7 @@ class _Run:
         pixels = np.stack([(labels == structure.label).sum(axis=(1, 2)) for structure in STRUCTURES])
         heart = np.flatnonzero(pixels.any(axis=0))
         if not len(heart):
-            self._warn("The network sees no heart in this volume: it was not adapted.")
+            self.warn("The network sees no heart in this volume: it was not adapted.")
             return heart
         if self.job.mode == "few-shot":
             return np.arange(max(0, heart[0] - 1), min(len(stack), heart[-1] + 2))
@@ -250,21 +348,34 @@ class _Run:
                 self._write_preview(bundle, network, crop, step)
                 last_preview = time.monotonic()
 
-        return adapt(bundle, crop.slices[chosen], self.job.method, self.settings, device, self.job.seed, report)
+        slices, job = crop.slices[chosen], self.job
+        return adapt(bundle, slices, job.method, self.settings, device, job.seed, report, self.warn)
 
     def _write_preview(self, bundle: Bundle, network: DRUNet, crop: HeartCrop, step: int) -> None:
         probabilities = predict_probabilities(network, crop.slices, NO_FLIP, self.observer.check_cancelled)
         path = Path(self.job.preview_folder) / f"preview-{step}.nrrd"
-        write_segmentation(crop.restore(weigh_classes(probabilities, bundle.class_weights)), path)
+        try:
+            write_segmentation(crop.restore(weigh_classes(probabilities, bundle.class_weights)), path)
+        except InputError:
+            # A full disk, say. An early look is no reason to stop; the result is written elsewhere, and says its own.
+            return
         self.observer.preview(path)
 
     def _judge(
         self, bundle: Bundle, source: Opinion, adapted: AdaptationResult, crop: HeartCrop
     ) -> Tuple[bool, Opinion]:
-        opinion = form_opinion(adapted.network, crop.slices, bundle.class_weights, self.observer.check_cancelled)
+        opinion = form_opinion(
+            adapted.network,
+            crop.slices,
+            bundle.class_weights,
+            self.observer.check_cancelled,
+            slice_distance_mm=crop.stack.slice_distance_mm,
+            voxel_ml=measure_voxel_ml(crop),
+        )
         accepted, reason = judge_adaptation(source, opinion, adapted.losses)
+        self.adapted, self.reason = opinion, reason
         if not accepted:
-            self._warn(f"Adaptation was not kept, since {reason}: the source network's segmentation is given.")
+            self.warn(f"Adaptation was not kept, since {reason}: the source network's segmentation is given.")
         return accepted, opinion if accepted else source
 
     def _save_bundle(self, bundle: Bundle, network: DRUNet) -> None:
@@ -289,4 +400,4 @@ class _Run:
         present = set(np.unique(sitk.GetArrayViewFromImage(labels)).tolist())
         absent = [structure.name for structure in STRUCTURES if structure.label not in present]
         if heart_found and absent:
-            self._warn(f"Not found in this volume: {', '.join(absent)}.")
+            self.warn(f"Not found in this volume: {', '.join(absent)}.")

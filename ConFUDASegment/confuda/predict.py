@@ -8,7 +8,8 @@ import SimpleITK as sitk
 import torch
 from torch import Tensor
 
-from confuda.device import compute_in_mixed_precision
+from confuda.device import compute_in_mixed_precision, release_memory
+from confuda.errors import is_out_of_memory
 from confuda.labels import STRUCTURES
 from confuda.networks.drunet import DRUNet
 
@@ -51,16 +52,29 @@ def predict_views(
             parts = []
             seen = images.transpose(2, 3) if view.transposed else images
             for part in torch.flip(seen, view.mirrored).split(batch):
-                if check_cancelled is not None:
-                    check_cancelled()
-                with compute_in_mixed_precision(device):
-                    logits = network(part.contiguous(memory_format=torch.channels_last))
-                parts.append(torch.flip(torch.softmax(logits.float(), dim=1), view.mirrored))
+                parts.append(torch.flip(_predict_part(network, part, check_cancelled), view.mirrored))
             whole = torch.cat(parts)
             whole = whole.transpose(2, 3) if view.transposed else whole
             yield whole.transpose(0, 1).cpu()
     finally:
         network.train(training)
+
+
+def _predict_part(network: DRUNet, part: Tensor, check_cancelled: Optional[Callable[[], None]]) -> Tensor:
+    """Soft labels (B, K, H, W) of images (B, 1, H, W); where memory does not suffice for them all, half at a time."""
+    if check_cancelled is not None:
+        check_cancelled()
+    try:
+        with compute_in_mixed_precision(part.device):
+            logits = network(part.contiguous(memory_format=torch.channels_last))
+        return torch.softmax(logits.float(), dim=1)
+    except (MemoryError, RuntimeError) as error:
+        if len(part) == 1 or not is_out_of_memory(error):
+            raise
+    # Beyond the except clause, whose error holds on to what the attempt had allocated.
+    release_memory()
+    halves = part.split((len(part) + 1) // 2)
+    return torch.cat([_predict_part(network, half, check_cancelled) for half in halves])
 
 
 def predict_probabilities(
@@ -83,6 +97,36 @@ def weigh_classes(probabilities: np.ndarray, weights: Sequence[float]) -> np.nda
     """
     weighted = probabilities * np.asarray(weights, np.float32).reshape(-1, *[1] * (probabilities.ndim - 1))
     return weighted / weighted.sum(axis=0, keepdims=True)
+
+
+REACH_MM = 15.0
+"""Distance at which a neighbouring slice counts 1/e of a pixel's own, where the pixel is in doubt."""
+
+FULL_DOUBT = 0.6
+"""Entropy, as a share of the largest one, from which a pixel is fully in doubt."""
+
+LEAST_PROBABILITY = 1e-3
+"""What a class counts at least in the geometric mean: no slice may forbid another one a class."""
+
+
+def consult_neighbours(probabilities: np.ndarray, distance_mm: float) -> np.ndarray:
+    """Soft labels (K, S, H, W) in which doubtful pixels heed the slices above and below; sure ones stay as they are.
+
+    The heart goes on from slice to slice, less so the further these lie apart. A weighted geometric mean with the two
+    neighbours (the first and the last slice stand in for the missing one), whose weight grows with the pixel's entropy.
+
+    Args:
+        distance_mm: between the middles of neighbouring slices.
+    """
+    classes, count = probabilities.shape[:2]
+    logs = np.log(np.maximum(probabilities, LEAST_PROBABILITY))
+    doubt = -(probabilities * logs).sum(axis=0) / (np.log(classes) * FULL_DOUBT)
+    influence = np.exp(-distance_mm / REACH_MM)
+    share = np.clip(doubt, 0, 1) * (2 * influence / (1 + 2 * influence))
+    number = np.arange(count)
+    below, above = np.maximum(number - 1, 0), np.minimum(number + 1, count - 1)
+    mixed = np.exp((1 - share) * logs + share * 0.5 * (logs[:, below] + logs[:, above]))
+    return (mixed / mixed.sum(axis=0, keepdims=True)).astype(np.float32)
 
 
 def measure_agreement(labels: Sequence[np.ndarray], absent: Optional[float] = None) -> float:
@@ -133,7 +177,7 @@ def _keep_largest(mask: np.ndarray) -> np.ndarray:
     if not mask.any():
         return mask
     pieces = sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8)))
-    return sitk.GetArrayViewFromImage(sitk.RelabelComponent(pieces, sortByObjectSize=True)) == 1
+    return sitk.GetArrayFromImage(sitk.RelabelComponent(pieces, sortByObjectSize=True)) == 1
 
 
 def _fill_holes(plane: np.ndarray) -> np.ndarray:

@@ -10,6 +10,17 @@ from confuda.errors import UsageError
 MODES = ("one-shot", "few-shot")
 METHODS = ("confuda", "fuda", "blockcl", "advent", "adaptseg", "source", "none")
 DEFAULT_PRESET = "balanced"
+LARGEST_NUMBER = 1e9
+"""No setting has a use for more; whole numbers of hundreds of digits, which JSON allows, fit into no float."""
+LARGEST_COUNTS = {
+    "steps": 1_000_000,
+    "source_batch": 256,
+    "target_batch": 256,
+    "partitions": 1024,
+    "block_size": 64,
+    "discriminator_width": 512,
+}
+"""What decides on memory has a bound of its own; 1024 is the number of pixels in the smallest crop."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,9 @@ class AdaptationSettings:
                 raise UsageError(f"{field.name} must be at least 1.")
             if isinstance(value, float) and not (math.isfinite(value) and value >= 0):
                 raise UsageError(f"{field.name} must be a finite number of at least 0.")
+        for name, most in LARGEST_COUNTS.items():
+            if getattr(self, name) > most:
+                raise UsageError(f"{name} must be at most {most}.")
         if min(self.temperature, self.learning_rate, self.discriminator_rate) <= 0:
             raise UsageError("temperature, learning_rate and discriminator_rate must be greater than 0.")
         if self.optimizer not in ("adamw", "sgd"):
@@ -123,6 +137,8 @@ def make_settings(preset: str, overrides: Mapping[str, Any]) -> AdaptationSettin
             raise UsageError(f"Unknown setting '{name}': known are {', '.join(sorted(types))}.")
         wanted = types[name]
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if number and not abs(value) <= LARGEST_NUMBER:
+            raise UsageError(f"The setting '{name}' is out of range.")
         if wanted is float and number:
             values[name] = float(value)
         elif wanted is int and number and float(value).is_integer():

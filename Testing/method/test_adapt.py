@@ -15,6 +15,7 @@ from confuda.errors import Cancelled, UsageError
 from confuda.predict import (
     ALL_VIEWS,
     clean_up,
+    consult_neighbours,
     measure_agreement,
     predict_probabilities,
     predict_views,
@@ -55,7 +56,7 @@ def test_adaptation_beats_the_source_network_under_a_shift(bundle, shifted, meth
     slices, labels = shifted
     before = measure_dice(bundle.segmenter, slices, labels)
     # The toy network is too small for random contrast on top of everything.
-    settings = AdaptationSettings(steps=40, learning_rate=2e-3, randomise_source=False)
+    settings = AdaptationSettings(steps=80, learning_rate=2e-3, randomise_source=False)
     result = adapt(bundle, slices, method, settings, CPU)
     assert measure_dice(result.network, slices, labels) > before + 0.02
     assert all(np.isfinite(list(step.values())).all() for step in result.losses)
@@ -224,6 +225,30 @@ def test_a_bundles_weights_reach_the_segmentation(bundle, shifted) -> None:
     plain = form_opinion(bundle.segmenter, shifted[0], bundle.class_weights).count_voxels()
     thicker = form_opinion(bundle.segmenter, shifted[0], [1, 20, 1, 1]).count_voxels()
     assert bundle.class_weights == [1, 1, 1, 1] and thicker["MYO"] > plain["MYO"]
+
+
+def test_doubt_is_settled_by_the_neighbouring_slices_and_certainty_is_not() -> None:
+    """Three slices; the middle one is unsure in its first pixel and sure in its second; the others say otherwise."""
+    soft = np.zeros((4, 3, 1, 2), np.float32)
+    soft[1] = 0.97
+    soft[[0, 2, 3]] = 0.01
+    soft[:, 1, 0, 0] = [0.4, 0.35, 0.15, 0.1]
+    soft[:, 1, 0, 1] = [1.0, 0.0, 0.0, 0.0]
+    near, far = consult_neighbours(soft, 5.0), consult_neighbours(soft, 500.0)
+    assert soft[:, 1].argmax(axis=0).tolist() == [[0, 0]]
+    assert near[:, 1].argmax(axis=0).tolist() == [[1, 0]] and far[:, 1].argmax(axis=0).tolist() == [[0, 0]]
+    np.testing.assert_allclose(near.sum(axis=0), 1, rtol=1e-5)
+    np.testing.assert_allclose(near[:, 1, 0, 1], soft[:, 1, 0, 1], atol=0.02)
+    single = consult_neighbours(soft[:, 1:2], 5.0)
+    assert single.argmax(axis=0).tolist() == soft[:, 1:2].argmax(axis=0).tolist()
+
+
+def test_an_opinion_hears_the_distance_of_the_slices(bundle, shifted) -> None:
+    apart = form_opinion(bundle.segmenter, shifted[0], bundle.class_weights)
+    close = form_opinion(bundle.segmenter, shifted[0], bundle.class_weights, slice_distance_mm=5.0)
+    distant = form_opinion(bundle.segmenter, shifted[0], bundle.class_weights, slice_distance_mm=1e4)
+    assert not np.array_equal(close.probabilities, apart.probabilities)
+    assert distant.count_voxels() == apart.count_voxels()
 
 
 def test_agreement_is_the_mean_dice_of_pairs() -> None:

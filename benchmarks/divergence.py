@@ -1,0 +1,318 @@
+"""How often ``confuda.acceptance`` decides rightly whether an adapted network is kept, on labelled volumes.
+
+    python benchmarks/divergence.py run ../shared/data/MS-CMRSeg/registered --sequence T2 -o /somewhere/T2 --threads 1
+    python benchmarks/divergence.py table /somewhere/T2 /somewhere/native -o /somewhere/table.md
+
+``run`` adapts to each volume under normal settings and under bad ones, and keeps what the two networks say (soft
+labels, therefore outside the repository), the losses and the true Dice of both. ``table`` lets the present check decide
+over what was kept: thresholds can be studied without adapting again. Labels are read for scoring only.
+"""
+
+import argparse
+import dataclasses
+import json
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from labelled import check_outside_repository, choose_cases, name_case
+from scores import identify_bundle, read_row, write_json
+
+from confuda.acceptance import Opinion, form_opinion, judge_adaptation, measure_voxel_ml
+from confuda.adapt import adapt
+from confuda.bundle import SHIPPED_BUNDLE, Bundle, hash_file, load_bundle
+from confuda.data.heart import find_heart
+from confuda.data.segmentation_file import read_segmentation
+from confuda.data.stack import HeartCrop, ShortAxisStack
+from confuda.data.volume_file import read_volume
+from confuda.errors import ConfudaError, InputError
+from confuda.evaluation.metrics import measure_dice
+from confuda.labels import STRUCTURES
+from confuda.settings import make_settings
+
+PRESET = "fast"
+WORSE_BY = 0.02
+"""An adapted network is truly worse where its Dice is lower than the source network's by more than this."""
+
+
+class Condition(NamedTuple):
+    """Settings to adapt with; ``good`` where they are the ones that users are given."""
+
+    good: bool
+    seed: int
+    overrides: Mapping[str, Any]
+
+
+_SMALL = {"steps": 10, "source_batch": 2, "target_batch": 2}
+"""Few images a step: worse, and quicker to measure."""
+
+CONDITIONS: Dict[str, Condition] = {
+    "normal": Condition(True, 0, {}),
+    "other seed": Condition(True, 1, {}),
+    "rate x 10": Condition(False, 0, {**_SMALL, "learning_rate": 2e-3}),
+    "rate x 100": Condition(False, 0, {**_SMALL, "learning_rate": 2e-2}),
+    "terms x 100": Condition(
+        False,
+        0,
+        {**_SMALL, "learning_rate": 1e-3, "lambda_contrast": 5.0, "lambda_norm": 5.0, "lambda_consistency": 5.0},
+    ),
+    "own labels": Condition(
+        False, 0, {**_SMALL, "learning_rate": 2e-3, "average_decay": 0.0, "lambda_self": 10.0, "confidence": 0.0}
+    ),
+    "many steps": Condition(False, 0, {**_SMALL, "steps": 100, "learning_rate": 2e-3, "tissue_share": 1.0}),
+}
+
+
+@dataclass
+class Trial:
+    """One adaptation: what both networks said, the losses, and the true Dice (mean of the structures) of both."""
+
+    case: str
+    data: str
+    condition: str
+    source: Opinion
+    adapted: Opinion
+    losses: List[Dict[str, float]]
+    dice_source: float
+    dice_adapted: float
+
+    @property
+    def patient(self) -> str:
+        return self.case.split("_")[0]
+
+    @property
+    def worse(self) -> bool:
+        return self.dice_adapted < self.dice_source - WORSE_BY
+
+    def judge(self) -> Tuple[bool, str]:
+        return judge_adaptation(self.source, self.adapted, self.losses)
+
+
+def choose_slices(opinion: Opinion) -> np.ndarray:
+    """Positions of the slices that a few-shot job adapts to: those that show the heart, and one more at either end."""
+    heart = np.flatnonzero(opinion.probabilities.argmax(axis=0).any(axis=(1, 2)))
+    if not len(heart):
+        raise InputError("The source network sees no heart: there is nothing to adapt to.")
+    return np.arange(max(0, heart[0] - 1), min(opinion.probabilities.shape[1], heart[-1] + 2))
+
+
+def score(opinion: Opinion, crop: HeartCrop, truth: sitk.Image) -> float:
+    """Mean Dice of the structures on the volume's own grid."""
+    guess, wanted = (sitk.GetArrayFromImage(image) for image in (crop.restore(opinion.probabilities), truth))
+    return float(np.mean([measure_dice(wanted == s.label, guess == s.label) for s in STRUCTURES]))
+
+
+def try_volume(
+    volume: Path, truth: Path, bundle: Bundle, identity: Dict[str, Any], conditions: Sequence[str], output: Path
+) -> Iterator[str]:
+    """Adapt to one volume under each of ``conditions`` that ``output`` lacks; yields a line about each."""
+    case = str(name_case(volume))
+    missing = [
+        name
+        for name in conditions
+        if read_row(output / f"{_name_trial(case, name)}.json", {**identity, **_identify(name)}) is None
+    ]
+    if not missing:
+        return
+    stack = ShortAxisStack(read_volume(volume).image, bundle.spacing_mm)
+    crop = stack.crop(find_heart(bundle.segmenter, stack, bundle.crop), bundle.crop)
+    geometry = {"slice_distance_mm": stack.slice_distance_mm, "voxel_ml": measure_voxel_ml(crop)}
+    wanted = read_segmentation(truth)
+    source = form_opinion(bundle.segmenter, crop.slices, bundle.class_weights, **geometry)
+    target = crop.slices[choose_slices(source)]
+    dice_source = score(source, crop, wanted)
+    keep_opinion(source, output / f"{case}-source.npz")
+    for name in missing:
+        condition = CONDITIONS[name]
+        result = adapt(bundle, target, "confuda", make_settings(PRESET, condition.overrides), seed=condition.seed)
+        adapted = form_opinion(result.network, crop.slices, bundle.class_weights, **geometry)
+        keep_opinion(adapted, output / f"{_name_trial(case, name)}.npz")
+        row = {
+            "identity": {**identity, **_identify(name)},
+            "case": case,
+            "condition": name,
+            "dice_source": dice_source,
+            "dice_adapted": score(adapted, crop, wanted),
+            # JSON knows no NaN: a loss that is none becomes null.
+            "losses": [
+                {key: value if np.isfinite(value) else None for key, value in step.items()} for step in result.losses
+            ],
+        }
+        write_json(row, output / f"{_name_trial(case, name)}.json")
+        yield f"{case} {name}: {dice_source:.3f} -> {row['dice_adapted']:.3f}"
+
+
+def keep_opinion(opinion: Opinion, path: Path) -> None:
+    """Write an opinion, its soft labels in half precision; complete or not at all."""
+    values = {name: getattr(opinion, name) for name in ("agreement", "entropy", "voxel_ml")}
+    values["probabilities"] = opinion.probabilities.astype(np.float16)
+    draft = path.with_suffix(".part")
+    with open(draft, "wb") as stream:
+        np.savez_compressed(stream, **values)
+    draft.replace(path)
+
+
+def recall_opinion(path: Path) -> Opinion:
+    """An opinion that :func:`keep_opinion` wrote."""
+    with np.load(path, allow_pickle=False) as stored:
+        scalars = {name: float(stored[name]) for name in stored.files if name != "probabilities"}
+        return Opinion(probabilities=stored["probabilities"].astype(np.float32), **scalars)
+
+
+def recall_trials(folders: Sequence[Path]) -> List[Trial]:
+    """All trials kept in ``folders``.
+
+    Raises:
+        InputError: if there is none.
+    """
+    trials = []
+    for folder in folders:
+        for path in sorted(folder.glob("*.json")):
+            row = json.loads(path.read_text(encoding="utf-8"))
+            losses = [
+                {key: float("nan") if value is None else value for key, value in step.items()} for step in row["losses"]
+            ]
+            source, adapted = (
+                recall_opinion(folder / f"{row['case']}-source.npz"),
+                recall_opinion(path.with_suffix(".npz")),
+            )
+            trials.append(
+                Trial(
+                    row["case"],
+                    folder.name,
+                    row["condition"],
+                    source,
+                    adapted,
+                    losses,
+                    row["dice_source"],
+                    row["dice_adapted"],
+                )
+            )
+    if not trials:
+        raise InputError("Nothing was kept there: use `divergence.py run` first.")
+    return trials
+
+
+def format_table(trials: Sequence[Trial], verdicts: Optional[Sequence[bool]] = None) -> str:
+    """How the check (or the given ``verdicts``) decided, by condition, as Markdown."""
+    verdicts = [trial.judge()[0] for trial in trials] if verdicts is None else verdicts
+    lines = [
+        "| settings | n | kept, not worse | kept, worse | refused, worse | refused, not worse "
+        "| Dice: none | always kept | with the check | oracle |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    named = [name for name in CONDITIONS if any(trial.condition == name for trial in trials)]
+    groups = {name: {name} for name in named}
+    for title, good in (("all normal", True), ("all bad", False)):
+        groups[title] = {name for name in named if CONDITIONS[name].good is good}
+    for title, members in groups.items():
+        pairs = [(trial, kept) for trial, kept in zip(trials, verdicts) if trial.condition in members]
+        if pairs:
+            lines.append(_format_row(title, pairs))
+    return "\n".join(lines) + "\n"
+
+
+def _format_row(title: str, pairs: Sequence[Tuple[Trial, bool]]) -> str:
+    counts = [
+        sum(kept is wanted and trial.worse is worse for trial, kept in pairs)
+        for wanted, worse in ((True, False), (True, True), (False, True), (False, False))
+    ]
+    dice = (
+        np.mean([trial.dice_source for trial, _ in pairs]),
+        np.mean([trial.dice_adapted for trial, _ in pairs]),
+        np.mean([trial.dice_adapted if kept else trial.dice_source for trial, kept in pairs]),
+        np.mean([max(trial.dice_adapted, trial.dice_source) for trial, _ in pairs]),
+    )
+    cells = [title, str(len(pairs)), *map(str, counts), *(f"{value:.3f}" for value in dice)]
+    return "| " + " | ".join(cells) + " |"
+
+
+def format_mistakes(trials: Sequence[Trial]) -> str:
+    """The trials over which the check errs, with what it says, as a Markdown list."""
+    lines = []
+    for trial in trials:
+        kept, reason = trial.judge()
+        if kept is trial.worse:
+            verdict = "kept" if kept else f"refused, since {reason}"
+            change = f"{trial.dice_source:.3f} -> {trial.dice_adapted:.3f}"
+            lines.append(f"- {trial.data} {trial.case}, {trial.condition}: {change}, {verdict}")
+    return "\n".join(lines) + "\n"
+
+
+def _identify(condition: str) -> Dict[str, Any]:
+    settings = make_settings(PRESET, CONDITIONS[condition].overrides)
+    return {"settings": dataclasses.asdict(settings), "seed": CONDITIONS[condition].seed}
+
+
+def _name_trial(case: str, condition: str) -> str:
+    return f"{case}-{re.sub('[^a-z0-9]+', '-', condition)}"
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Adapt wherever ``arguments.output`` lacks a trial.
+
+    Raises:
+        ConfudaError: saying what is wrong.
+    """
+    output = check_outside_repository(arguments.output, "--output")
+    pairs = choose_cases(arguments.data, arguments.sequence, arguments.cases)
+    output.mkdir(parents=True, exist_ok=True)
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
+    bundle = load_bundle(arguments.bundle)
+    bundle_hash = identify_bundle(bundle.description)
+    for volume, truth in pairs:
+        identity = {"volume": hash_file(volume), "truth": hash_file(truth), "bundle": bundle_hash}
+        for line in try_volume(volume, truth, bundle, identity, arguments.conditions, output):
+            print(line, file=sys.stderr, flush=True)
+
+
+def write_table(arguments: argparse.Namespace) -> None:
+    """Print the tables, and keep them in ``arguments.output`` if that is given.
+
+    Raises:
+        ConfudaError: saying what is wrong.
+    """
+    trials = recall_trials(arguments.folders)
+    text = f"{format_table(trials)}\nMistakes:\n\n{format_mistakes(trials)}"
+    print(text)
+    if arguments.output is not None:
+        arguments.output.write_text(text, encoding="utf-8")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(required=True)
+    trial = commands.add_parser("run", help="adapt, and keep what came of it")
+    trial.add_argument("data", type=Path, help="folder of volumes with their labels beside them")
+    trial.add_argument("-o", "--output", type=Path, required=True, help="folder of the trials, outside the repository")
+    trial.add_argument("--sequence", help="only volumes called ..._SEQUENCE, e.g. LGE or T2")
+    trial.add_argument("--cases", nargs="+", help="case or patient names, e.g. patient1 (all by default)")
+    trial.add_argument("--conditions", nargs="+", choices=list(CONDITIONS), default=list(CONDITIONS))
+    trial.add_argument("--bundle", type=Path, default=SHIPPED_BUNDLE)
+    trial.add_argument("--threads", type=int, help="CPU threads")
+    trial.set_defaults(run=run)
+    table = commands.add_parser("table", help="let the check decide over what was kept")
+    table.add_argument("folders", type=Path, nargs="+", help="output folders of `run`")
+    table.add_argument("-o", "--output", type=Path, help="keep the table (Markdown) here")
+    table.set_defaults(run=write_table)
+    return parser
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    parsed = build_parser().parse_args(arguments)
+    try:
+        parsed.run(parsed)
+    except ConfudaError as error:
+        print(f"divergence: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
