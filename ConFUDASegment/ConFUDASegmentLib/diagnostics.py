@@ -9,7 +9,11 @@ from typing import Any, Dict, List, Sequence
 
 import slicer
 
-_PATIENT_FIELDS = re.compile(r"(?i)(patient[a-z ]*name\s*[:=]\s*).*")
+from confuda.privacy import hide_paths
+
+_PATIENT_FIELDS = re.compile(r"(?i)(patient[a-z' ]*(?:name|id|birth[a-z ]*)\s*[:=]\s*).*")
+_UID = re.compile(r"\b[0-2](?:\.\d+){5,}\b")  # DICOM's, of a study or an image: six numbers with dots or more
+_CODE_LINE = re.compile(r'File "[^"\n]*?([^"\n/\\]+\.py)"')
 
 
 def environmentLines() -> List[str]:
@@ -22,13 +26,15 @@ def environmentLines() -> List[str]:
 
 
 def anonymize(text: str, secrets: Sequence[str] = ()) -> str:
-    """Folders of the user and `secrets` (node names, temporary folders) are replaced."""
+    """`secrets` (node names, temporary folders), paths, UIDs and what stands in a patient's fields are replaced.
+
+    Of Python's own lines on where an error happened the file's name stays: it is the program's.
+    """
     for secret in sorted({s for s in secrets if len(s) > 2}, key=len, reverse=True):
         text = text.replace(secret, "***")
-    for folder, mark in ((os.path.expanduser("~"), "~"), (tempfile.gettempdir(), "<temp>")):
-        if len(folder) > 1:
-            text = text.replace(folder, mark)
-    return _PATIENT_FIELDS.sub(r"\1***", text)
+    text = _CODE_LINE.sub(r'File "\1"', text)
+    text = hide_paths(text, (os.path.expanduser("~"), tempfile.gettempdir()))
+    return _UID.sub("***", _PATIENT_FIELDS.sub(r"\1***", text))
 
 
 def report(request: Dict[str, Any], outcome: str, notes: Sequence[str], secrets: Sequence[str] = ()) -> str:

@@ -18,6 +18,7 @@ from .process import WorkerProcess
 from .request import SegmentationRequest
 from .results import checkVolumes, writeTable
 from .segments import SegmentationWriter, emptyStructures, show3D
+from .uncertainty import forgetUncertainty, writeUncertainty
 from .volumes import Geometry, exportVolume, readLabels, sequenceNote
 from .workspace import Workspace
 
@@ -80,12 +81,13 @@ class SegmentationJob:
         self.error: Optional[ConFUDAError] = None
         self.segmentationNode: Optional[Any] = None
         self.tableNode: Optional[Any] = None
+        self.uncertaintyNode: Optional[Any] = None
         self.startedAt = tools.clock()
         self.sliceCount = 0
         self._tools = tools
         self._volumeNode = volumeNode
         self._outputNode = outputNode
-        self._secrets = [volumeNode.GetName() or ""]
+        self._secrets = [volumeNode.GetName() or "", request.bundle or ""]
         self._writer = SegmentationWriter(tools.scene)
         self._preview = Preview(tools.scene, self._writer)
         self._workspace: Optional[Workspace] = None
@@ -119,7 +121,12 @@ class SegmentationJob:
             self.sliceCount = self._geometry.sliceCount
             self.request.check(self.sliceCount)
             self._process = self._tools.makeProcess(
-                self.request.toJob(volumePath, self._workspace.file("labels.nrrd"), self._workspace.previewFolder)
+                self.request.toJob(
+                    volumePath,
+                    self._workspace.file("labels.nrrd"),
+                    self._workspace.previewFolder,
+                    self._workspace.file("uncertainty.nrrd"),
+                )
             )
             self._process.start()
         except OSError as error:
@@ -224,7 +231,11 @@ class SegmentationJob:
             elif kind == "warning":
                 self._warn(str(event["message"]))
             elif kind == "finished":
-                self._finishedEvent = {"path": str(event["path"]), "summary": dict(event["summary"])}
+                self._finishedEvent = {
+                    "path": str(event["path"]),
+                    "uncertainty": event.get("uncertainty"),
+                    "summary": dict(event["summary"]),
+                }
                 self._deadline = self._deadline or self._tools.clock() + FINISH_GRACE_SECONDS
             elif kind == "failed":
                 self._failedEvent = event
@@ -243,11 +254,18 @@ class SegmentationJob:
         summary = self._finishedEvent["summary"]
         labels = readLabels(self._finishedEvent["path"], self._geometry)
         volumes = checkVolumes(summary)
+        uncertainty = self._readUncertainty()
         self._forgetNodes()  # what follows changes the scene itself
         self._preview.remove()
         self.segmentationNode = self._writer.write(labels, self._geometry, self._volumeNode, self._outputNode)
         show3D(self.segmentationNode, True)
         self.tableNode = writeTable(self._tools.scene, self.segmentationNode, volumes)
+        if uncertainty is not None:
+            self.uncertaintyNode = writeUncertainty(
+                self._tools.scene, self.segmentationNode, uncertainty, self._geometry, self._volumeNode
+            )
+        else:
+            forgetUncertainty(self.segmentationNode)
         self.summary = summary
         for warning in summary.get("warnings") or []:
             if str(warning) not in self.warnings:
@@ -257,6 +275,16 @@ class SegmentationJob:
         for structure in emptyStructures(self.segmentationNode):
             self._warn(_("{name} was not found in this volume.").format(name=structure.display_name))
         self._end(FINISHED, None)
+
+    def _readUncertainty(self) -> Optional[Any]:
+        """The map's image, if one was asked for; a segmentation is worth having without it."""
+        if not self.request.uncertainty:
+            return None
+        try:
+            return readLabels(str(self._finishedEvent["uncertainty"]), self._geometry)
+        except JobFailedError:
+            self._warn(_("The uncertainty map could not be read, so there is none."))
+            return None
 
     def _fail(self, exitCode: int) -> None:
         event = self._failedEvent or {}

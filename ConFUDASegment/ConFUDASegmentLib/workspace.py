@@ -5,13 +5,15 @@ import os
 import shutil
 import tempfile
 import time
-from typing import Optional
+from typing import Dict, Optional
 
 import qt
 
 PREFIX = "confuda-"
 _LOCK = "owner.lock"
-_SETTLING_SECONDS = 60.0  # a folder without a lock is another Slicer's that is just being made
+_SETTLING_SECONDS = 60.0  # a folder without a lock may be another Slicer's that is just being made
+
+_firstSeen: Dict[str, float] = {}  # folders without a lock, by this process's own clock: file times and clocks may jump
 
 
 class Workspace:
@@ -46,11 +48,10 @@ def removeOrphans(baseFolder: str) -> None:
         if not name.startswith(PREFIX) or os.path.islink(path) or not os.path.isdir(path):
             continue
         lockPath = os.path.join(path, _LOCK)
-        try:
-            if not os.path.exists(lockPath) and time.time() - os.path.getmtime(path) < _SETTLING_SECONDS:
+        if not os.path.exists(lockPath):
+            now = time.monotonic()
+            if now - _firstSeen.setdefault(path, now) < _SETTLING_SECONDS:
                 continue
-        except OSError:
-            continue  # removed by its owner at this very moment
         lock = qt.QLockFile(lockPath)
         lock.setStaleLockTime(0)
         if lock.tryLock(0):

@@ -1,26 +1,30 @@
 """The one door for Slicer and for tests: ``python -m confuda.worker`` does one job and tells about it in JSON lines.
 
-stdin: the first line is the job (the fields of ``confuda.pipeline.Job``); a later line ``cancel``, or the end of
-stdin, ends the worker within two seconds. stdout: events ``started``, ``progress``, ``preview``, ``warning``,
-``finished``, ``failed``.
+stdin: the first line is the job (the fields of ``confuda.pipeline.Job``); a later line ``cancel``, the end of stdin,
+SIGTERM or SIGINT ends the worker within two seconds. stdout: events ``started``, ``progress``, ``preview``,
+``warning``, ``finished``, ``failed``.
 """
 
 import dataclasses
 import json
 import os
+import signal
 import sys
 import threading
 import traceback
 from pathlib import Path
 from typing import Any, Dict, Optional, TextIO
 
-from confuda.errors import Cancelled, ConfudaError, UsageError
+from confuda.drafts import remove_own_drafts
+from confuda.errors import Cancelled, ConfudaError, MemoryExhausted, UsageError, is_out_of_memory
+from confuda.privacy import hide_paths, keep_torch_from_making_folders
 
 GRACE_S = 1.5
 """A job that has not noticed a cancel after this long is ended without asking."""
 
 LARGEST_JOB_CHARACTERS = 1_000_000
-_PATH_FIELDS = ("volume", "output", "bundle", "preview_folder", "save_bundle")
+LONGEST_NAME = 100
+_PATH_FIELDS = ("volume", "output", "bundle", "preview_folder", "save_bundle", "report", "uncertainty")
 
 
 class EventWriter:
@@ -47,7 +51,7 @@ def parse_job(line: str) -> Any:
 
     try:
         fields = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError("The job is not valid JSON.") from error
     if not isinstance(fields, dict):
         raise UsageError("The job must be a JSON object.")
@@ -73,9 +77,10 @@ def _check_kinds(fields: Dict[str, Any]) -> None:
 
     for name, value in fields.items():
         if name in _PATH_FIELDS:
-            good = value is None or isinstance(value, str)
+            good = value is None or (isinstance(value, str) and _can_be_path(value))
         elif name in ("mode", "method", "preset", "device"):
-            good = isinstance(value, str)
+            # Repeated in the sentence that refuses it, which is to stay one sentence.
+            good = isinstance(value, str) and len(value) <= LONGEST_NAME and value.isprintable()
         elif name == "seed":
             good = is_whole(value) and 0 <= value < 2**63
         elif name == "slice":
@@ -92,6 +97,13 @@ def _check_kinds(fields: Dict[str, Any]) -> None:
             raise UsageError(f"The job's field '{name}' has a value of the wrong kind.")
 
 
+def _can_be_path(text: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+
+
 class CancelWatch(threading.Thread):
     """Waits for ``cancel`` or the end of stdin; then ends the process even where the job is deep in a library call."""
 
@@ -103,17 +115,42 @@ class CancelWatch(threading.Thread):
         self.finished = threading.Event()
 
     def run(self) -> None:
-        for line in self._stream:
+        # In pieces, so that a line without an end takes no memory.
+        for line in iter(lambda: self._stream.readline(1000), ""):
             if line.strip() == "cancel":
                 break
+        self.cancel()
+
+    def cancel(self) -> None:
+        """Ask the job to stop, and end the process if it has not after ``GRACE_S``."""
         self.cancelled.set()
-        if not self.finished.wait(GRACE_S):
-            # The reader may be gone (its end of the pipe closed): nobody to tell then.
-            try:
-                self._events.write("failed", code=Cancelled.exit_code, message="Cancelled.", details="")
-            except OSError:
-                pass
-            os._exit(Cancelled.exit_code)
+        if self.finished.wait(GRACE_S):
+            return
+        remove_own_drafts()
+        # Whoever has stopped reading, with the pipe full, would keep us here: no longer than a moment then.
+        telling = threading.Thread(
+            target=tell_failure, args=(self._events, Cancelled.exit_code, "Cancelled."), daemon=True
+        )
+        telling.start()
+        telling.join(0.3)
+        os._exit(Cancelled.exit_code)
+
+    def catch_signals(self) -> None:
+        """Let SIGTERM and SIGINT count as a cancel; the handler returns at once, for it runs in the job's thread."""
+
+        def start(number: int, frame: Any) -> None:
+            threading.Thread(target=self.cancel, daemon=True).start()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, start)
+
+
+def tell_failure(events: EventWriter, code: int, message: str, details: str = "") -> None:
+    """The last event of a job that failed. The reader may be gone (its end of the pipe closed): nobody to tell then."""
+    try:
+        events.write("failed", code=code, message=message, details=details)
+    except OSError:
+        pass
 
 
 def make_observer(events: EventWriter, watch: CancelWatch) -> Any:
@@ -149,48 +186,53 @@ def make_observer(events: EventWriter, watch: CancelWatch) -> Any:
     return EventObserver()
 
 
-def serve(stdin: TextIO, stdout: TextIO) -> int:
+def serve(stdin: TextIO, stdout: TextIO, catch_signals: bool = False) -> int:
     """Do the job that ``stdin`` gives; returns the exit code."""
     events = EventWriter(stdout)
     line = stdin.readline(LARGEST_JOB_CHARACTERS + 1)
     watch = CancelWatch(stdin, events)
+    job = None
     try:
         if not line.strip():
             raise Cancelled("Cancelled.")
         if len(line) > LARGEST_JOB_CHARACTERS:
             raise UsageError("The job is too long.")
         watch.start()
+        if catch_signals:
+            watch.catch_signals()
         job = parse_job(line)
         from confuda.pipeline import run_job
 
         summary = run_job(job, make_observer(events, watch))
         watch.finished.set()
-        events.write("finished", path=summary["output"], summary=summary)
+        asked_for = summary["uncertainty"] or {"path": None}
+        events.write("finished", path=summary["output"], uncertainty=asked_for["path"], summary=summary)
         return 0
     except ConfudaError as error:
         watch.finished.set()
-        events.write("failed", code=error.exit_code, message=str(error), details="")
+        tell_failure(events, error.exit_code, str(error))
         return error.exit_code
     except BrokenPipeError:
         return Cancelled.exit_code
     except Exception as error:
         watch.finished.set()
-        details = "".join(traceback.format_exception(type(error), error, error.__traceback__)[-6:])
-        events.write(
-            "failed",
-            code=1,
-            message=f"An unexpected error ({type(error).__name__}): please report it.",
-            details=details,
-        )
+        if is_out_of_memory(error):
+            # Not even torch could be loaded, or a thread be started.
+            tell_failure(events, MemoryExhausted.exit_code, "Not enough memory: close other programs.")
+            return MemoryExhausted.exit_code
+        said = hide_paths(str(error), [getattr(job, name) for name in _PATH_FIELDS] if job is not None else ())
+        details = "".join(traceback.format_tb(error.__traceback__)[-6:]) + f"{type(error).__name__}: {said}"
+        tell_failure(events, 1, f"An unexpected error ({type(error).__name__}): please report it.", details)
         return 1
 
 
 def main() -> int:
+    keep_torch_from_making_folders()
     stdin = open(sys.stdin.fileno(), encoding="utf-8", errors="replace", closefd=False)
     stdout = open(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", newline="\n")
     # Anything that a library prints to stdout must not mix with the events.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    return serve(stdin, stdout)
+    return serve(stdin, stdout, catch_signals=True)
 
 
 if __name__ == "__main__":

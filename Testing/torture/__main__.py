@@ -54,7 +54,9 @@ def format_table(rows: List[Dict[str, Any]]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m Testing.torture", description=__doc__)
-    parser.add_argument("--only", nargs="+", default=[], metavar="TEXT", help="cases with one of these in 'group: name'")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="TEXT", help="cases with one of these in 'group: name'"
+    )
     parser.add_argument("-o", "--output", type=Path, help="keep the table (Markdown) here, and the rows (.json) beside")
     arguments = parser.parse_args()
     rows = []

@@ -1,7 +1,6 @@
 """The fast cases of ``make torture``, which ``make test`` runs too."""
 
 import pytest
-
 from Testing.torture.collection import collect_cases
 
 FAST = [case for case in collect_cases() if case.fast]
