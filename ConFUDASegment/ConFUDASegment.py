@@ -18,6 +18,7 @@ from slicer.util import VTKObservationMixin
 
 MODULE_FOLDER = os.path.dirname(os.path.abspath(__file__))
 RESOURCES_FOLDER = os.path.join(MODULE_FOLDER, "Resources")
+DOCUMENTS = "https://github.com/ConFUDA/SlicerConFUDA/blob/main/docs"
 
 
 class ConFUDASegment(ScriptedLoadableModule):
@@ -31,14 +32,18 @@ class ConFUDASegment(ScriptedLoadableModule):
             "Segments the myocardium and the left and right ventricle in short-axis cardiac MR, for example with late "
             "gadolinium enhancement. The network was trained on another kind of images and adapts itself to your "
             "volume, without labels: choose a volume and press <b>Adapt &amp; Segment</b>. Everything runs on this "
-            "computer; no image leaves it.<br><br><b>Not a medical device.</b> Research software: do not use it for "
-            "diagnosis or treatment, and let a trained person check each segmentation."
-        )
+            "computer; no image leaves it.<br><br>Check the first and the last slices: outlines may go on where the "
+            "heart has ended. Read on: <a href='{page}/tutorial.md'>tutorial</a>, <a href='{page}/slicer.md'>panel and "
+            "Python console</a>, <a href='{page}/limits.md'>where it fails</a>.<br><br><b>Not a medical device.</b> "
+            "Research software: do not use it for diagnosis or treatment, and let a trained person check each "
+            "segmentation."
+        ).format(page=DOCUMENTS)
         parent.acknowledgementText = _(
-            "Implements the method of M. Gu, S. Vesal, R. Kosti, A. Maier et al.: ConFUDA: Contrastive Fewshot "
-            "Unsupervised Domain Adaptation for Medical Image Segmentation, arXiv:2206.03888, 2022. The bundled "
-            "network and the sample volume derive from the ACDC data set (O. Bernard et al., IEEE Transactions on "
-            "Medical Imaging 37, 2018; CC BY-NC-SA 4.0). Please cite both works when you use it."
+            "Implements the method of M. Gu, S. Vesal, M. Thies, Z. Pan, F. Wagner, M. Rusu, A. Maier, R. Kosti: "
+            "ConFUDA: Contrastive Fewshot Unsupervised Domain Adaptation for Medical Image Segmentation, "
+            "arXiv:2206.03888, 2022. The bundled network and the sample volume derive from the ACDC data set "
+            "(O. Bernard et al., IEEE Transactions on Medical Imaging 37, 2018; CC BY-NC-SA 4.0). Please cite both "
+            "works when you use it."
         )
         slicer.app.connect("startupCompleted()", onStartupCompleted)
 
@@ -153,19 +158,22 @@ class ConFUDASegmentLogic(ScriptedLoadableModuleLogic):
         center: Optional[Tuple[float, float]] = None,
         settings: Optional[Dict[str, Any]] = None,
         preview: bool = False,
+        uncertainty: bool = False,
         onProgress: Optional[Callable[[Any], None]] = None,
     ) -> Any:
         """Starts a run and returns its job at once: `job.cancel()`, `job.wait()`, `job.state`, `job.progress`.
 
-        slice: 0-based along the volume's slice axis, None for automatic. onProgress: called with a Progress, which
-        prints as one line. Raises ConFUDAError (a RuntimeError) with one sentence if the input can't be used.
+        slice: 0-based along the volume's slice axis, None for automatic. uncertainty: `job.uncertaintyNode` is then a
+        volume that tells where the network doubts (0 to 1); it is not shown by itself. onProgress: called with a
+        Progress, which prints as one line. Raises ConFUDAError (a RuntimeError) with one sentence if the input can't be
+        used.
         """
         from ConFUDASegmentLib.dependencies import Dependencies
         from ConFUDASegmentLib.request import SegmentationRequest
 
         Dependencies().check()
         request = SegmentationRequest(
-            mode, slice, method, preset, device, seed, bundle, center, dict(settings or {}), preview
+            mode, slice, method, preset, device, seed, bundle, center, dict(settings or {}), preview, uncertainty
         )
         return self.startRequest(volumeNode, outputNode, request, onProgress)
 

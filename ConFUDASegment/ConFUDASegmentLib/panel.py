@@ -4,6 +4,7 @@ import os
 from typing import Any, Callable, Dict, Optional
 
 import qt
+import slicer
 import vtk
 from slicer.i18n import tr as _
 
@@ -16,6 +17,7 @@ from .estimate import TimeEstimate, duration
 from .job import CANCELLING, FINISHED, Progress, SegmentationJob
 from .request import METHODS, MODES, PRESETS, SegmentationRequest
 from .segments import show3D
+from .uncertainty import Overlay, uncertaintyOf, volumeOf
 from .volumes import checkVolume, sliceAtView
 
 INFO, SUCCESS, WARNING, ERROR = "info", "success", "warning", "error"
@@ -52,6 +54,7 @@ class Panel:
         self._parameters: Optional[Any] = None
         self._observation: Optional[int] = None
         self._job: Optional[SegmentationJob] = None
+        self._overlay = Overlay()
         self._clock = qt.QTimer()
         self._clock.timeout.connect(self._showTime)
         self._fillChoices()
@@ -72,6 +75,7 @@ class Panel:
                 numberBinding(ui.seedSpin, "seed", int),
                 pathBinding(ui.bundlePath, "bundleFolder"),
                 checkBinding(ui.previewCheck, "livePreview"),
+                checkBinding(ui.uncertaintyCheck, "showUncertainty"),
             ],
             self._refresh,
         )
@@ -79,6 +83,8 @@ class Panel:
         ui.currentSliceButton.clicked.connect(self._onCurrentSlice)
         ui.show3DButton.clicked.connect(self._onShow3D)
         ui.copyButton.clicked.connect(self._onCopy)
+        # Clicked, not toggled: a scene that is loaded brings its own views and must not have them changed.
+        ui.uncertaintyCheck.clicked.connect(self._onShowUncertainty)
         probe.found.connect(self._onDevices)
         logic.jobStarted.connect(self._onJobStarted)
         self._showStatus(INFO, "")
@@ -89,6 +95,8 @@ class Panel:
         if self._parameters is not None and self._observation is not None:
             self._parameters.RemoveObserver(self._observation)
         self._observation = None
+        if parameters is None:
+            self._overlay.forget()
         self._parameters = parameters
         self._bindings.use(parameters)
         if parameters is not None:
@@ -133,6 +141,7 @@ class Panel:
             bundle=chosen.bundleFolder or None,
             settings=settings,
             preview=chosen.livePreview,
+            uncertainty=chosen.showUncertainty,
         )
 
     # What the user does
@@ -170,6 +179,19 @@ class Panel:
         if node is not None:
             show3D(node, bool(self.ui.show3DButton.checked))
             views.centerThreeD()
+
+    def _onShowUncertainty(self, *_arguments: Any) -> None:
+        if self._parameters is not None:
+            self._layUncertainty()
+
+    def _layUncertainty(self) -> None:
+        """Over the volume of the last result, if the user wants it and that run made a map."""
+        segmentation = self._parameters.resultSegmentation
+        node = uncertaintyOf(segmentation) if self._parameters.showUncertainty else None
+        if node is None:
+            self._overlay.hide(slicer.mrmlScene)
+        else:
+            self._overlay.show(slicer.mrmlScene, node, volumeOf(segmentation))
 
     def _onCopy(self, *_arguments: Any) -> None:
         self._clipboard(self.ui.detailsText.plainText)
@@ -219,6 +241,7 @@ class Panel:
         if self._parameters is not None:
             self._parameters.resultSegmentation = job.segmentationNode
             self._parameters.resultTable = job.tableNode
+            self._layUncertainty()
         done = _("Done in {time}.").format(time=duration(job.elapsedSeconds))
         self._showStatus(WARNING if job.warnings else SUCCESS, "\n".join([done, *job.warnings]))
         views.centerThreeD()

@@ -32,3 +32,4 @@ class ConFUDASegmentParameterNode:
     seed: int = 0
     bundleFolder: str = ""
     livePreview: bool = True
+    showUncertainty: bool = False

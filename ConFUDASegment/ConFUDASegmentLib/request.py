@@ -26,6 +26,7 @@ class SegmentationRequest:
     center: Optional[Tuple[float, float]] = None
     settings: Dict[str, Any] = field(default_factory=dict)
     preview: bool = False
+    uncertainty: bool = False
 
     def check(self, sliceCount: int) -> None:
         for value, allowed, label in (
@@ -52,9 +53,13 @@ class SegmentationRequest:
         if self.bundle and not os.path.isfile(os.path.join(self.bundle, "bundle.json")):
             raise InvalidInputError(_("The bundle folder has no bundle.json: choose the folder of a ConFUDA bundle."))
 
-    def toJob(self, volumePath: str, outputPath: str, previewFolder: str) -> Dict[str, Any]:
+    def toJob(
+        self, volumePath: str, outputPath: str, previewFolder: str, uncertaintyPath: Optional[str] = None
+    ) -> Dict[str, Any]:
         """The worker's JSON job."""
+        asked = {"uncertainty": uncertaintyPath} if self.uncertainty else {}
         return {
+            **asked,
             "volume": volumePath,
             "output": outputPath,
             "mode": self.mode,
@@ -82,4 +87,5 @@ class SegmentationRequest:
             "center": self.center,
             "settings": dict(self.settings),
             "preview": self.preview,
+            "uncertainty": self.uncertainty,
         }

@@ -4,6 +4,7 @@ the label of a voxel is its grey value divided by 50, so a test volume carries i
 python scripted_worker.py MODE  (job on stdin; standard library only, so that it starts at once)
 """
 
+import array
 import json
 import os
 import re
@@ -41,6 +42,17 @@ def segment(volumePath, outputPath, shrink=False):
     return {name: labels.count(label) * voxelMl for name, label in (("MYO", 1), ("LV", 2), ("RV", 3))}
 
 
+def mapDoubt(volumePath, mapPath):
+    """Writes a map of doubt that tells where it came from: each voxel's grey value divided by 255."""
+    header, _, voxels = open(volumePath, "rb").read().partition(b"\n\n")
+    text = re.sub(r"type: .*", "type: float", header.decode("utf-8")) + "\nendian: little"
+    values = array.array("f", (value / 255 for value in voxels))
+    if sys.byteorder == "big":
+        values.byteswap()
+    with open(mapPath, "wb") as file:
+        file.write(text.encode("utf-8") + b"\n\n" + values.tobytes())
+
+
 def watchInput(ignoreCancel):
     """Ends the process on `cancel` or when stdin closes."""
 
@@ -69,7 +81,7 @@ def finish(job, volumes, **changes):
         "warnings": [],
     }
     summary.update(changes)
-    tell("finished", path=job["output"], summary=summary)
+    tell("finished", path=job["output"], uncertainty=job.get("uncertainty"), summary=summary)
 
 
 def main():
@@ -121,6 +133,8 @@ def main():
         finish(job, {"MYO": 1.0, "LV": 1.0, "RV": 1.0})
         return 0
     volumes = segment(job["volume"], job["output"], shrink=mode == "wrong-grid")
+    if job.get("uncertainty") and mode != "no-map":
+        mapDoubt(job["volume"], job["uncertainty"])
     if mode == "warns":
         tell("warning", message="The image is noisy.")
         finish(job, volumes, accepted=False, warnings=["The image is noisy.", "Few slices."])
