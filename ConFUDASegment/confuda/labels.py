@@ -1,6 +1,6 @@
 """The classes: their values, names, colours and codes, and how the public data sets number them. The one place."""
 
-from typing import Dict, NamedTuple, Optional, Tuple
+from typing import Dict, Mapping, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
@@ -52,23 +52,42 @@ DATASET_VALUES: Dict[str, Dict[str, int]] = {
 """Label value of each structure in the files of a data set; background is 0 in all of them."""
 
 
-def map_labels(array: np.ndarray, dataset: str) -> np.ndarray:
+def parse_label_values(text: str) -> Dict[str, int]:
+    """The label value of each structure from ``MYO=2,LV=1,RV=5``.
+
+    Raises:
+        UsageError: if a structure is missing or unknown, or a value is no whole number above 0, or is there twice.
+    """
+    values: Dict[str, int] = {}
+    for part in text.split(","):
+        name, _, number = (piece.strip() for piece in part.partition("="))
+        structure = find_structure(name)
+        if structure is None or structure.name in values or not (number.isascii() and number.isdecimal()):
+            raise UsageError(f"'{text}' says no label values: give all three, as in MYO=2,LV=1,RV=5.")
+        values[structure.name] = int(number)
+    if len(values) < len(STRUCTURES) or len({BACKGROUND, *values.values()}) <= len(values):
+        raise UsageError(f"'{text}' says no label values: give three different ones above 0, as in MYO=2,LV=1,RV=5.")
+    return values
+
+
+def map_labels(array: np.ndarray, dataset: Union[str, Mapping[str, int]]) -> np.ndarray:
     """Turn a data set's label values into ours (0 background, 1 MYO, 2 LV, 3 RV), structure by structure.
 
-    array: any shape and number type (files often keep labels as floats). Returns uint8 of the same shape.
+    array: any shape and number type (files often keep labels as floats). dataset: a name in ``DATASET_VALUES``, or the
+    values of own data by structure. Returns uint8 of the same shape.
 
     Raises:
         UsageError: for a data set that is not in ``DATASET_VALUES``.
         InputError: for values that are none of the data set's, listing them.
     """
-    if dataset not in DATASET_VALUES:
+    if isinstance(dataset, str) and dataset not in DATASET_VALUES:
         raise UsageError(f"Unknown data set '{dataset}': choose one of {', '.join(DATASET_VALUES)}.")
-    values = DATASET_VALUES[dataset]
+    values, whose = (DATASET_VALUES[dataset], dataset) if isinstance(dataset, str) else (dataset, "this data")
     unexpected = sorted(set(np.unique(array).tolist()) - {BACKGROUND, *values.values()})
     if unexpected:
         listed = ", ".join(f"{value:g}" for value in unexpected[:8]) + (", ..." if len(unexpected) > 8 else "")
         known = ", ".join(f"{value} {name}" for name, value in values.items())
-        raise InputError(f"Unexpected label values {listed}: the labels of {dataset} are 0 background, {known}.")
+        raise InputError(f"Unexpected label values {listed}: the labels of {whose} are 0 background, {known}.")
     mapped = np.zeros(array.shape, dtype=np.uint8)
     for structure in STRUCTURES:
         mapped[array == values[structure.name]] = structure.label

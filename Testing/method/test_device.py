@@ -36,3 +36,17 @@ def test_mixed_precision_is_left_out_where_it_is_not_fast(monkeypatch) -> None:
     with device.compute_in_mixed_precision(torch.device("cpu")):
         product = torch.ones(4, 4) @ torch.ones(4, 4)
     assert product.dtype == torch.float32
+
+
+def test_a_precision_that_is_asked_for_holds_as_long_as_it_is_meant_to(monkeypatch) -> None:
+    def multiply() -> torch.dtype:
+        with device.compute_in_mixed_precision(torch.device("cpu")):
+            return (torch.ones(4, 4) @ torch.ones(4, 4)).dtype
+
+    for fast in (True, False):
+        monkeypatch.setattr(device, "has_fast_bfloat16", lambda where, fast=fast: fast)
+        usual = torch.bfloat16 if fast else torch.float32
+        for precision, dtype in (("32-true", torch.float32), ("bf16-mixed", torch.bfloat16), (None, usual)):
+            with device.fixed_precision(precision):
+                assert multiply() == dtype
+            assert multiply() == usual

@@ -38,5 +38,23 @@ def find_acdc_cases(folder: Path) -> List[LabelledCase]:
 
 
 def split_acdc_cases(cases: Sequence[LabelledCase], held_out: bool) -> List[LabelledCase]:
-    """The held-out cases (patients 10, 20, ..., 100), or all others."""
-    return [case for case in cases if (int(re.sub(r"\D", "", case.patient)) % HELD_OUT_EVERY == 0) == held_out]
+    """The held-out cases (patients 10, 20, ..., 100), or all others.
+
+    Where no patient has such a number, as may be in own data, the last one is held out.
+    """
+    patients = sorted({case.patient for case in cases})
+    chosen = {patient for patient in patients if int(re.sub(r"\D", "", patient)) % HELD_OUT_EVERY == 0}
+    chosen = chosen or set(patients[-1:])
+    return [case for case in cases if (case.patient in chosen) == held_out]
+
+
+def check_split(cases: Sequence[LabelledCase]) -> None:
+    """Make sure that there is somebody to train on beside those who are held out.
+
+    Raises:
+        InputError: saying how many patients it takes.
+    """
+    if not split_acdc_cases(cases, False):
+        raise InputError(
+            "Training takes two patients at least: those with numbers 10, 20, ... (or the last one) are held out."
+        )

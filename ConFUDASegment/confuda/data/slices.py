@@ -1,7 +1,7 @@
 """Labelled volumes on disk as slices for training: heart-centred windows on one in-plane grid, for any data set."""
 
 from pathlib import Path
-from typing import Callable, List, NamedTuple, Optional, Sequence
+from typing import Callable, List, Mapping, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 import SimpleITK as sitk
@@ -43,10 +43,12 @@ def load_slices(
     cases: Sequence[LabelledCase],
     spacing_mm: float,
     size: int,
-    dataset: str = "acdc",
+    dataset: Union[str, Mapping[str, int]] = "acdc",
     progress: Optional[Callable[[int, int], None]] = None,
 ) -> SliceSet:
     """Read ``cases`` as heart-centred windows of ``size`` pixels at ``spacing_mm``; see :class:`SliceSet`.
+
+    ``dataset`` says what the label values mean, by name or by structure (see :func:`confuda.labels.map_labels`).
 
     Raises:
         InputError: if a file cannot be read, or labels do not fit their image, or are none of ``dataset``'s.
@@ -57,7 +59,10 @@ def load_slices(
         if image.GetSize() != label_image.GetSize():
             raise InputError(f"{case.label_path} has another size than {case.image_path.name}, whose labels it holds.")
         stack = ShortAxisStack(sitk.Cast(image, sitk.sitkFloat32), spacing_mm)
-        truth = map_labels(stack.resample_labels(label_image), dataset)
+        try:
+            truth = map_labels(stack.resample_labels(label_image), dataset)
+        except InputError as error:
+            raise InputError(f"{case.label_path.name}: {error}") from error
         heart = np.argwhere(truth.any(axis=0))
         center = heart.mean(axis=0) if len(heart) else None
         crop = stack.crop(center, size)

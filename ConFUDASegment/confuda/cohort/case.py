@@ -1,0 +1,181 @@
+"""One case of a cohort: adapt and segment, draw its picture, write its record. What a Dask worker runs."""
+
+import os
+import re
+import shutil
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Tuple
+
+from confuda.cohort.record import DONE, FAILED, CaseFiles, write_record
+from confuda.cohort.volumes import CohortVolume, list_files
+from confuda.errors import ConfudaError, MemoryExhausted
+from confuda.privacy import hide_paths
+
+STAGE_PREFIX = "confuda-series-"
+PICTURE_SLICES = 6
+PICTURE_WIDTH = 600
+"""Pixels; a sheet of two hundred cases takes about 30 MB."""
+
+
+@dataclass
+class CaseTask:
+    """What a worker needs to know of a case; it travels as a pickle between our own processes.
+
+    job: fields of ``confuda.pipeline.Job`` beside volume and output; threads: CPU threads to use.
+    """
+
+    volume: CohortVolume
+    files: CaseFiles
+    key: str
+    threads: int
+    job: Dict[str, Any] = field(default_factory=dict)
+
+
+def run_case(task: CaseTask) -> Dict[str, Any]:
+    """Do the case and return its record, which is written to the disk last.
+
+    A volume that cannot be used gives a record that says so. Errors that may not come again (memory, and all that is
+    not foreseen) are raised, for Dask to try again.
+    """
+    began = time.monotonic()
+    use_threads(task.threads)
+    # What an earlier volume or setting left must not look like this run's result; the record goes first.
+    for path in (task.files.record, task.files.picture, task.files.segmentation):
+        path.unlink(missing_ok=True)
+    record: Dict[str, Any] = {"key": task.key, "name": task.volume.name, "volume": task.volume.relative}
+    try:
+        summary, pictured = _segment(task)
+    except MemoryExhausted:
+        raise
+    except ConfudaError as error:
+        record.update(status=FAILED, reason=hide_names(str(error), task), summary={})
+    else:
+        summary["warnings"] = [hide_names(text, task) for text in summary["warnings"]]
+        record.update(
+            status=DONE,
+            reason="",
+            summary=summary,
+            has_picture=pictured,
+            segmentation_bytes=task.files.segmentation.stat().st_size,
+        )
+    record["seconds"] = round(time.monotonic() - began, 2)
+    write_record(task.files.record, record)
+    return record
+
+
+def use_threads(threads: int) -> None:
+    """Hold torch and SimpleITK to ``threads`` CPU threads in this thread of this process."""
+    import SimpleITK as sitk
+    import torch
+
+    torch.set_num_threads(threads)
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+
+
+def hide_names(text: str, task: CaseTask) -> str:
+    """``text`` without the names of the case's files and folders, which may be a patient's."""
+    try:
+        files = list_files(task.volume)
+    except OSError:  # The volume is gone, which is what the text says.
+        files = []
+    staged = re.escape(os.path.join(tempfile.gettempdir(), STAGE_PREFIX)) + r"[^\s/\\]*([/\\]\d+\.dcm)?"
+    text = re.sub(staged, "the volume", text)
+    for path in [*files, task.volume.path]:
+        text = text.replace(str(path), "the volume")
+    text = text.replace(str(task.files.segmentation), "the segmentation")
+    text = text.replace(str(task.files.segmentation.parent), "of the segmentations")
+    text = hide_paths(text)
+    return text[:1].upper() + text[1:]
+
+
+def _segment(task: CaseTask) -> Tuple[Dict[str, Any], bool]:
+    from confuda.pipeline import Job, run_job
+
+    with stage_volume(task.volume) as path:
+        summary = run_job(Job(path, task.files.segmentation, **task.job))
+        del summary["output"]
+        pictured = _draw_picture(path, task.files)
+    return summary, pictured
+
+
+@contextmanager
+def stage_volume(volume: CohortVolume) -> Iterator[Path]:
+    """The path to read the volume from; one of several series in a folder gets a passing folder of links."""
+    if not volume.series:
+        yield volume.path
+        return
+    folder = Path(tempfile.mkdtemp(prefix=STAGE_PREFIX))
+    try:
+        for number, path in enumerate(volume.series):
+            _link(path.absolute(), folder / f"{number:05d}.dcm")
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _link(source: Path, place: Path) -> None:
+    try:
+        os.symlink(source, place)
+    except OSError:  # Windows lets few users make links.
+        shutil.copyfile(source, place)
+
+
+def _draw_picture(volume: Path, files: CaseFiles) -> bool:
+    """Draw slices with contours, small enough for a sheet of many; False where matplotlib is not installed."""
+    try:
+        from PIL import Image
+    except ImportError:
+        return False
+    import numpy as np
+    import SimpleITK as sitk
+
+    from confuda.data.segmentation_file import read_segmentation
+    from confuda.data.stack import CanonicalFrame
+    from confuda.data.volume_file import read_volume
+    from confuda.errors import UsageError
+    from confuda.evaluation.contours import draw_contours
+
+    image = read_volume(volume).image
+    frame = CanonicalFrame.from_image(image)
+    slices = frame.apply(sitk.GetArrayViewFromImage(image))
+    labels = frame.apply(sitk.GetArrayFromImage(read_segmentation(files.segmentation)))
+    spacing = image.GetSpacing()
+    in_plane: List[float] = [spacing[axis] for axis in frame.axes[1:]]
+    large = files.picture.with_name(f".confuda-{files.picture.name}")
+    try:
+        draw_contours(
+            np.ascontiguousarray(slices), {"": np.ascontiguousarray(labels)}, large, (in_plane[0], in_plane[1]),
+            max_slices=PICTURE_SLICES,
+        )  # fmt: skip
+        with Image.open(large) as picture:
+            height = round(picture.height * PICTURE_WIDTH / picture.width)
+            small = picture.convert("RGB").resize((PICTURE_WIDTH, height), Image.LANCZOS)
+        small.quantize(palette=_make_palette(), dither=Image.Dither.NONE).save(large, format="PNG", optimize=True)
+        os.replace(large, files.picture)
+    except UsageError:
+        return False
+    finally:
+        large.unlink(missing_ok=True)
+    return True
+
+
+def _make_palette() -> Any:
+    """A PIL image whose palette has greys, the outlines' colours and mixtures of both: chosen from the picture alone,
+    a palette would spend itself on greys and lose the thin outlines."""
+    import numpy as np
+    from PIL import Image
+
+    from confuda.evaluation.contours import brighten
+    from confuda.labels import STRUCTURES
+
+    greys = np.repeat(np.linspace(0, 255, 52)[:, None], 3, axis=1)
+    colors = [255 * np.array(brighten(structure)) for structure in STRUCTURES]
+    mixed = [share * color + (1 - share) * greys[::10] for color in colors for share in (0.4, 0.7)]
+    table = np.concatenate([greys, np.array(colors), *mixed])
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(np.rint(table).astype(np.uint8).tobytes())
+    return palette

@@ -1,0 +1,67 @@
+"""results.csv: a row for each case of a cohort."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Sequence
+
+from confuda.cohort.record import DONE, write_text
+from confuda.labels import STRUCTURES
+
+LOW_AGREEMENT = 0.88
+"""Below this mean Dice between the network's views of a volume its segmentation deserves a look. Of five LGE volumes
+the one with plainly wrong contours had 0.85, the others 0.91 and more; that is all it rests on."""
+
+COLUMNS = (
+    ("case", "name", "volume", "status")
+    + tuple(f"{structure.name}_ml" for structure in STRUCTURES)
+    + ("accepted", "agreement", "flags", "seconds", "warnings", "reason", "segmentation")
+)
+
+
+def find_flags(record: Mapping[str, Any]) -> List[str]:
+    """What deserves a look: failed, empty, no-MYO (no-LV, no-RV), not-accepted, low-agreement."""
+    if record["status"] != DONE:
+        return [record["status"]]
+    summary = record["summary"]
+    absent = [f"no-{name}" for name, volume in summary["volumes_ml"].items() if volume <= 0]
+    flags = ["empty"] if len(absent) == len(STRUCTURES) else absent
+    if not summary.get("accepted", True):
+        flags.append("not-accepted")
+    agreement = summary.get("agreement")
+    if agreement is not None and agreement < LOW_AGREEMENT:
+        flags.append("low-agreement")
+    return flags
+
+
+def make_row(number: int, record: Mapping[str, Any]) -> Dict[str, Any]:
+    """A case as a row of ``COLUMNS``; ``number`` is the case's in the contact sheet."""
+    summary = record.get("summary") or {}
+    done = record["status"] == DONE
+    row: Dict[str, Any] = {
+        "case": number,
+        "name": record["name"],
+        "volume": record["volume"] or ".",
+        "status": record["status"],
+        "flags": ";".join(find_flags(record)),
+        "seconds": record.get("seconds", ""),
+        "warnings": " ".join(summary.get("warnings", [])),
+        "reason": record.get("reason", ""),
+        "segmentation": f"segmentations/{record['name']}.seg.nrrd" if done else "",
+    }
+    if done:
+        row["accepted"] = "yes" if summary.get("accepted", True) else "no"
+        row["agreement"] = "" if summary.get("agreement") is None else f"{summary['agreement']:.3f}"
+        for name, volume in summary["volumes_ml"].items():
+            row[f"{name}_ml"] = f"{volume:.2f}"
+    return row
+
+
+def write_table(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Write ``records`` in their order as comma-separated values (UTF-8)."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    for number, record in enumerate(records, start=1):
+        writer.writerow(make_row(number, record))
+    write_text(path, text.getvalue())
