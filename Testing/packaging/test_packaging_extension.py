@@ -1,37 +1,10 @@
 """The extension's description: CMake, s4ext and catalog entry say the same, and the lists hold every file."""
 
 import json
-import re
 import struct
-from pathlib import Path
 
 import pytest
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-MODULE = REPOSITORY / "ConFUDASegment"
-
-
-def cmake_value(name):
-    text = (REPOSITORY / "CMakeLists.txt").read_text(encoding="utf-8")
-    return re.search(rf'^set\({name} "([^"]*)"\)', text, re.MULTILINE).group(1)
-
-
-def cmake_list(name):
-    text = (MODULE / "CMakeLists.txt").read_text(encoding="utf-8")
-    items = re.search(rf"set\({name}\n(.*?)\n\s*\)", text, re.DOTALL).group(1).split()
-    return [item.replace("${MODULE_NAME}", "ConFUDASegment") for item in items]
-
-
-def s4ext():
-    lines = (REPOSITORY / "ConFUDA.s4ext").read_text(encoding="utf-8").splitlines()
-    pairs = [line.partition(" ") for line in lines if line.strip() and not line.startswith("#")]
-    return {key: value.strip() for key, _, value in pairs}
-
-
-def tree(*folders, suffix=""):
-    files = (path for folder in folders for path in (MODULE / folder).rglob("*" + suffix) if path.is_file())
-    hidden = ("__pycache__", ".ruff_cache", ".DS_Store")
-    return {path.relative_to(MODULE).as_posix() for path in files if not any(part in hidden for part in path.parts)}
+from Testing.packaging.description import MODULE, REPOSITORY, cmake_list, cmake_value, s4ext, tree
 
 
 def test_every_script_is_packaged():
@@ -86,6 +59,19 @@ def test_catalog_entry_is_true_to_s4ext():
     assert entry["build_dependencies"] == old["depends"].split()
     assert entry["build_subdirectory"] == old["build_subdirectory"]
     assert entry["tier"] == int(old["tier"])
+
+
+def test_catalog_entry_fits_the_schema():
+    """Of Slicer/Schemas, version 1.0.2: these are required, nothing else than the known ones is allowed."""
+    entry = json.loads((REPOSITORY / "ConFUDA.json").read_text(encoding="utf-8"))
+    known = {
+        **dict.fromkeys(("$schema", "category", "scm_url", "scm_revision", "scm_type", "build_subdirectory"), str),
+        **{"dicom_support_rule": str, "build_dependencies": list, "enabled": bool, "tier": int},
+    }
+    assert {"$schema", "category", "scm_url"} <= set(entry) <= set(known)
+    assert all(isinstance(value, known[name]) for name, value in entry.items())
+    assert all(isinstance(name, str) for name in entry["build_dependencies"]) and 1 <= entry["tier"] <= 5
+    assert entry["scm_url"] == f"{cmake_value('EXTENSION_HOMEPAGE')}.git"
 
 
 def test_pictures_exist():
