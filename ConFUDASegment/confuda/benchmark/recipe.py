@@ -107,6 +107,8 @@ RECIPES: Dict[str, Recipe] = {
             "source_batch": 8,
             "target_batch": 2,
             "learning_rate": 5e-4,
+            "average_decay": 0.95,
+            "refresh_every": 15,
             "lambda_contrast": 1.0,
             "lambda_norm": 0.5,
             "randomise_source": False,
