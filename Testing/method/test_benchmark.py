@@ -194,7 +194,7 @@ def test_table_1_comes_out_whole(finished, toy_folder) -> None:
     assert [row["method"] for row in rows] == names
     assert [row["cells"] for row in rows] == ["2", "0", "2", "2", "2"]
     assert all(row["cases"] == "6" for row in rows if row["method"] != "second observer")
-    text = (finished / "table1.md").read_text()
+    text = (finished / "table1.md").read_text(encoding="utf-8")
     assert "Scale **small**" in text and "confuda" in text and "Set by hand" in text and "6 / 8" not in text
     for name in ("table1-dice.png", "table1-examples.png"):
         assert (finished / name).read_bytes().startswith(b"\x89PNG")
@@ -202,7 +202,7 @@ def test_table_1_comes_out_whole(finished, toy_folder) -> None:
 
 def test_a_cell_holds_what_the_metrics_say_about_its_segmentation(finished, toy_folder) -> None:
     folds = make_folds(find_mscmrseg_patients(toy_folder), 2, 0)
-    records = [json.loads(path.read_text()) for path in (finished / "cells").glob("confuda-*.json")]
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in (finished / "cells").glob("confuda-*.json")]
     assert sorted(record["fold"] for record in records) == [1, 2]
     for record in records:
         patients = folds[record["fold"] - 1].test
@@ -218,7 +218,9 @@ def test_a_cell_holds_what_the_metrics_say_about_its_segmentation(finished, toy_
 
 
 def test_the_mean_of_the_table_is_that_of_the_cells(finished) -> None:
-    records = [json.loads(path.read_text()) for path in sorted((finished / "cells").glob("none-*.json"))]
+    records = [
+        json.loads(path.read_text(encoding="utf-8")) for path in sorted((finished / "cells").glob("none-*.json"))
+    ]
     values = [[case["scores"]["RV"]["dice"] for case in record["cases"]] for record in records]
     row = read_rows(finished / "table1.csv")[0]
     assert float(row["dice_RV_mean"]) == pytest.approx(np.mean([np.mean(cell) for cell in values]), abs=1e-4)
@@ -258,18 +260,18 @@ def test_an_interrupted_table_is_the_same_in_the_end(finished, toy_folder, tmp_p
     assert main(arguments) == 0
     assert f"8 cells, {len(left)} of them are there already" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in left} == left
-    assert (tmp_path / "out" / "table1.csv").read_text() == (finished / "table1.csv").read_text()
+    assert (tmp_path / "out" / "table1.csv").read_text(encoding="utf-8") == (finished / "table1.csv").read_text()
 
 
 def test_a_damaged_cell_and_another_recipe_are_run_anew(finished, toy_folder, capsys) -> None:
     only = ["--methods", "fuda", "--settings", "one-shot", "--only-folds", "2"]
     arguments = make_arguments("table1", toy_folder, finished, *only)
     (record,) = (finished / "cells").glob("fuda-one-shot-fold2-*.json")
-    whole = json.loads(record.read_text())
-    record.write_text(record.read_text()[:100])
+    whole = json.loads(record.read_text(encoding="utf-8"))
+    record.write_text(record.read_text(encoding="utf-8")[:100])
     assert main(arguments) == 0
     assert "2 cells, 1 of them are there already" in capsys.readouterr().err
-    assert json.loads(record.read_text())["cases"] == whole["cases"]
+    assert json.loads(record.read_text(encoding="utf-8"))["cases"] == whole["cases"]
     assert main([*arguments, "--set", "lambda_consistency=0.01"]) == 0
     assert "2 cells, 1 of them are there already" in capsys.readouterr().err
     assert main(arguments) == 0

@@ -108,7 +108,7 @@ def run(folder: Path, *more: str) -> int:
 
 
 def read_cells(folder: Path) -> List[Dict[str, Any]]:
-    return json.loads((folder / "cost.json").read_text())["cells"]
+    return json.loads((folder / "cost.json").read_text(encoding="utf-8"))["cells"]
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_the_table_has_what_was_asked(finished) -> None:
     assert len(measured) == 9
     for cell in measured:
         assert cell["peak_bytes"] > 0 and cell["seconds"] > 0 and cell["threads"] == 1 and cell["channels"] == 4
-    text = (finished / "cost.md").read_text()
+    text = (finished / "cost.md").read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if line.startswith("| ")]
     assert [line.split(" | ")[0][2:] for line in lines] == ["loss", *rows]
     assert "16 x 16 | 32 x 32" in lines[0]
@@ -147,7 +147,7 @@ def test_what_would_need_too_much_is_refused_and_runs_when_it_may(finished) -> N
     assert len(before) == 9
     (refused,) = [cell for cell in read_cells(finished) if "would_need_bytes" in cell]
     assert (refused["row"], refused["side"]) == ("pixel-wise", 32) and refused["would_need_bytes"] > 30e6
-    assert "would need 50.4 MB" in (finished / "cost.md").read_text()
+    assert "would need 50.4 MB" in (finished / "cost.md").read_text(encoding="utf-8")
     assert run(finished) == 0
     after = {path: path.stat().st_mtime_ns for path in (finished / "cost-cells").iterdir()}
     # The others were not measured again: their files are the former ones.

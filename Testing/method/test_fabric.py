@@ -75,7 +75,7 @@ def run_command(arguments: List[str]) -> subprocess.CompletedProcess:
 
 
 def read_log(folder: Path, what: str) -> List[Dict[str, float]]:
-    return [json.loads(line) for line in (folder / f"{what}-log.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (folder / f"{what}-log.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def read_gradient(folder: Path, what: str = "segmenter") -> torch.Tensor:
@@ -228,7 +228,7 @@ def toy_mscmrseg(tmp_path_factory) -> Path:
 
 
 def read_records(folder: Path) -> Dict[str, dict]:
-    return {path.name: json.loads(path.read_text()) for path in (folder / "cells").glob("*.json")}
+    return {path.name: json.loads(path.read_text(encoding="utf-8")) for path in (folder / "cells").glob("*.json")}
 
 
 def test_two_processes_share_the_cells_of_a_table(toy_mscmrseg, tmp_path, capsys) -> None:
@@ -242,7 +242,9 @@ def test_two_processes_share_the_cells_of_a_table(toy_mscmrseg, tmp_path, capsys
     # Each cell was run once, and the first process wrote one table.
     assert len([line for line in done.stderr.splitlines() if line.startswith("cell ")]) == 6
     assert len([line for line in done.stdout.splitlines() if line.endswith("table1.md")]) == 1
-    assert (tmp_path / "two" / "table1.csv").read_text() == (tmp_path / "one" / "table1.csv").read_text()
+    assert (tmp_path / "two" / "table1.csv").read_text(encoding="utf-8") == (
+        tmp_path / "one" / "table1.csv"
+    ).read_text()
     assert not list((tmp_path / "two" / "claims").iterdir())
     # A precision that is asked for is part of the recipe, and float16 is none for a cell.
     capsys.readouterr()

@@ -90,7 +90,7 @@ def page(case_folder) -> str:
 
 @pytest.fixture(scope="module")
 def summary(case_folder):
-    return json.loads((case_folder / "summary.json").read_text())
+    return json.loads((case_folder / "summary.json").read_text(encoding="utf-8"))
 
 
 def adapt(volume, output, bundle, *extra) -> int:
@@ -304,7 +304,7 @@ def test_a_foreign_file_is_never_overwritten(volume, small_bundle_folder, tmp_pa
         (folder / name).write_text("mine")
         assert adapt(volume, tmp_path / "o.nrrd", small_bundle_folder, "--report", folder) == 3
         assert name in capsys.readouterr().err
-        assert [(path.name, path.read_text()) for path in folder.iterdir()] == [(name, "mine")]
+        assert [(path.name, path.read_text(encoding="utf-8")) for path in folder.iterdir()] == [(name, "mine")]
     assert not (tmp_path / "o.nrrd").exists()
 
 

@@ -37,13 +37,18 @@ def find_acdc_cases(folder: Path) -> List[LabelledCase]:
     return cases
 
 
+def is_always_held_out(patient: str) -> bool:
+    """Whether a patient, such as "patient100", is in no training whoever else is there."""
+    return int(re.sub(r"\D", "", patient)) % HELD_OUT_EVERY == 0
+
+
 def split_acdc_cases(cases: Sequence[LabelledCase], held_out: bool) -> List[LabelledCase]:
     """The held-out cases (patients 10, 20, ..., 100), or all others.
 
     Where no patient has such a number, as may be in own data, the last one is held out.
     """
     patients = sorted({case.patient for case in cases})
-    chosen = {patient for patient in patients if int(re.sub(r"\D", "", patient)) % HELD_OUT_EVERY == 0}
+    chosen = {patient for patient in patients if is_always_held_out(patient)}
     chosen = chosen or set(patients[-1:])
     return [case for case in cases if (case.patient in chosen) == held_out]
 

@@ -14,7 +14,7 @@ from typing import List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 import SimpleITK as sitk
 
-from confuda.data.acdc import LabelledCase, find_acdc_cases, split_acdc_cases
+from confuda.data.acdc import LabelledCase, find_acdc_cases, is_always_held_out
 from confuda.data.segmentation_file import write_segmentation
 from confuda.errors import ConfudaError, InputError
 from confuda.labels import LV, MYO, RV, map_labels
@@ -96,8 +96,8 @@ def write_sample(data: Path, patient: str, folder: Path, seed: int = 0) -> List[
     cases = find_acdc_cases(data)
     if patient not in {case.patient for case in cases}:
         raise InputError(f"There is no {patient} in {data}.")
-    own = [case for case in split_acdc_cases(cases, held_out=True) if case.patient == patient]
-    if not own:
+    own = [case for case in cases if case.patient == patient]
+    if not is_always_held_out(patient):
         raise InputError(f"{patient} is used in training: take a patient that is held out, such as patient100.")
     case, image, labels = _find_end_diastole(own)
     truth = sitk.GetImageFromArray(labels)
