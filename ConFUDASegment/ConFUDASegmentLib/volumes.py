@@ -11,6 +11,7 @@ from .errors import InvalidInputError, JobFailedError
 
 _TOLERANCE_MM = 1e-3
 _SLICE_SPACING_RATIO = 1.3
+_SQUARE_RATIO = 1.01
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,9 @@ class Geometry:
         coarsest = sorted(range(3), key=lambda axis: spacing[axis])
         if spacing[coarsest[2]] > _SLICE_SPACING_RATIO * spacing[coarsest[1]]:
             return coarsest[2]
+        low, middle, high = (spacing[axis] for axis in coarsest)
+        if high < _SQUARE_RATIO * middle and middle > _SLICE_SPACING_RATIO * low:
+            return coarsest[0]
         return min(range(3), key=lambda axis: (self.dimensions[axis], -axis))
 
     @property

@@ -4,7 +4,6 @@ At most one task for each thread of the workers is under way, so that a worker t
 waited, and no core computes for two.
 """
 
-import asyncio
 import logging
 from collections import deque
 from contextlib import contextmanager
@@ -123,7 +122,7 @@ def _close(part: Any) -> None:
     that is done: what is left ends with this process, as the workers watch it."""
     try:
         part.close(timeout=CLOSE_S)
-    except (OSError, TimeoutError, asyncio.TimeoutError):
+    except (OSError, TimeoutError, _import_distributed().TimeoutError):
         pass
 
 
