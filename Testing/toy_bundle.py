@@ -52,6 +52,9 @@ def make_toy_bundle(folder: Path) -> Path:
     from confuda.networks.rain import RAIN
 
     torch.manual_seed(0)
+    # Sums in another order make another network of it: the same one on machines of any number of cores.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     images, labels = [], []
     for seed in range(3):
         image, truth = make_heart(seed=seed)
@@ -70,6 +73,7 @@ def make_toy_bundle(folder: Path) -> Path:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+    torch.set_num_threads(threads)
     network.eval().requires_grad_(False)
     rain.eval().requires_grad_(False)
     description = {
