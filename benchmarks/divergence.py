@@ -15,6 +15,7 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -33,38 +34,46 @@ from confuda.data.volume_file import read_volume
 from confuda.errors import ConfudaError, InputError
 from confuda.evaluation.metrics import measure_dice
 from confuda.labels import STRUCTURES
-from confuda.settings import make_settings
+from confuda.settings import DEFAULT_PRESET, PRESETS, AdaptationSettings, make_settings
+from confuda.target import choose_target_slices
 
-PRESET = "fast"
 WORSE_BY = 0.02
 """An adapted network is truly worse where its Dice is lower than the source network's by more than this."""
 
 
 class Condition(NamedTuple):
-    """Settings to adapt with; ``good`` where they are the ones that users are given."""
+    """How to adapt; ``good`` where it is one of the ways that users are given: a preset, a mode, a seed."""
 
     good: bool
-    seed: int
-    overrides: Mapping[str, Any]
+    preset: str = DEFAULT_PRESET
+    mode: str = "few-shot"
+    seed: int = 0
+    overrides: Mapping[str, Any] = MappingProxyType({})
+
+    def make_settings(self) -> AdaptationSettings:
+        return make_settings(self.preset, self.overrides)
 
 
-_SMALL = {"steps": 10, "source_batch": 2, "target_batch": 2}
-"""Few images a step: worse, and quicker to measure."""
+_RATE = PRESETS[DEFAULT_PRESET].learning_rate
 
 CONDITIONS: Dict[str, Condition] = {
-    "normal": Condition(True, 0, {}),
-    "other seed": Condition(True, 1, {}),
-    "rate x 10": Condition(False, 0, {**_SMALL, "learning_rate": 2e-3}),
-    "rate x 100": Condition(False, 0, {**_SMALL, "learning_rate": 2e-2}),
+    "normal": Condition(True),
+    "other seed": Condition(True, seed=1),
+    "fast": Condition(True, preset="fast"),
+    "thorough": Condition(True, preset="thorough"),
+    "one-shot": Condition(True, mode="one-shot"),
+    "rate x 4": Condition(False, overrides={"learning_rate": 4 * _RATE}),
+    "rate x 10": Condition(False, overrides={"learning_rate": 10 * _RATE}),
+    "rate x 100": Condition(False, overrides={"learning_rate": 100 * _RATE}),
     "terms x 100": Condition(
         False,
-        0,
-        {**_SMALL, "learning_rate": 1e-3, "lambda_contrast": 5.0, "lambda_norm": 5.0, "lambda_consistency": 5.0},
+        overrides={
+            name: 100 * getattr(PRESETS[DEFAULT_PRESET], name)
+            for name in ("lambda_contrast", "lambda_norm", "lambda_consistency")
+        },
     ),
-    "own labels": Condition(
-        False, 0, {**_SMALL, "learning_rate": 2e-3, "average_decay": 0.0, "lambda_self": 10.0, "confidence": 0.0}
-    ),
-    "many steps": Condition(False, 0, {**_SMALL, "steps": 100, "learning_rate": 2e-3, "tissue_share": 1.0}),
+    "own labels": Condition(False, overrides={"average_decay": 0.0, "lambda_self": 10.0, "confidence": 0.0}),
+    "many steps": Condition(False, overrides={"steps": 60, "tissue_share": 1.0}),
 }
 
 
@@ -93,14 +102,6 @@ class Trial:
         return judge_adaptation(self.source, self.adapted, self.losses)
 
 
-def choose_slices(opinion: Opinion) -> np.ndarray:
-    """Positions of the slices that a few-shot job adapts to: those that show the heart, and one more at either end."""
-    heart = np.flatnonzero(opinion.probabilities.argmax(axis=0).any(axis=(1, 2)))
-    if not len(heart):
-        raise InputError("The source network sees no heart: there is nothing to adapt to.")
-    return np.arange(max(0, heart[0] - 1), min(opinion.probabilities.shape[1], heart[-1] + 2))
-
-
 def score(opinion: Opinion, crop: HeartCrop, truth: sitk.Image) -> float:
     """Mean Dice of the structures on the volume's own grid."""
     guess, wanted = (sitk.GetArrayFromImage(image) for image in (crop.restore(opinion.probabilities), truth))
@@ -124,12 +125,15 @@ def try_volume(
     geometry = {"slice_distance_mm": stack.slice_distance_mm, "voxel_ml": measure_voxel_ml(crop)}
     wanted = read_segmentation(truth)
     source = form_opinion(bundle.segmenter, crop.slices, bundle.class_weights, **geometry)
-    target = crop.slices[choose_slices(source)]
+    labels = source.probabilities.argmax(axis=0)
     dice_source = score(source, crop, wanted)
     keep_opinion(source, output / f"{case}-source.npz")
     for name in missing:
         condition = CONDITIONS[name]
-        result = adapt(bundle, target, "confuda", make_settings(PRESET, condition.overrides), seed=condition.seed)
+        target = crop.slices[choose_target_slices(labels, condition.mode)]
+        if not len(target):
+            raise InputError("The source network sees no heart: there is nothing to adapt to.")
+        result = adapt(bundle, target, "confuda", condition.make_settings(), seed=condition.seed)
         adapted = form_opinion(result.network, crop.slices, bundle.class_weights, **geometry)
         keep_opinion(adapted, output / f"{_name_trial(case, name)}.npz")
         row = {
@@ -245,8 +249,8 @@ def format_mistakes(trials: Sequence[Trial]) -> str:
 
 
 def _identify(condition: str) -> Dict[str, Any]:
-    settings = make_settings(PRESET, CONDITIONS[condition].overrides)
-    return {"settings": dataclasses.asdict(settings), "seed": CONDITIONS[condition].seed}
+    chosen = CONDITIONS[condition]
+    return {"settings": dataclasses.asdict(chosen.make_settings()), "mode": chosen.mode, "seed": chosen.seed}
 
 
 def _name_trial(case: str, condition: str) -> str:

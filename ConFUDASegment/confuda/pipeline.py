@@ -33,6 +33,7 @@ from confuda.report.documents import Documents, describe_bundle
 from confuda.report.place import check_places
 from confuda.report.uncertainty import measure_uncertainty
 from confuda.settings import DEFAULT_PRESET, METHODS, MODES, make_settings
+from confuda.target import choose_target_slices
 
 PREVIEW_EVERY_S = 5.0
 NO_HEART = "No heart was found: the segmentation is empty. Give its centre if there is one."
@@ -321,20 +322,12 @@ class _Run:
 
     def _choose_target_slices(self, opinion: Opinion, stack: ShortAxisStack) -> np.ndarray:
         """Positions in the stack of the slices to adapt to."""
-        labels = opinion.probabilities.argmax(axis=0)
         if self.job.mode == "one-shot" and self.job.slice is not None:
             return np.array([stack.frame.slice_position(self.job.slice, len(stack))])
-        pixels = np.stack([(labels == structure.label).sum(axis=(1, 2)) for structure in STRUCTURES])
-        heart = np.flatnonzero(pixels.any(axis=0))
-        if not len(heart):
+        chosen = choose_target_slices(opinion.probabilities.argmax(axis=0), self.job.mode)
+        if not len(chosen):
             self.warn("The network sees no heart in this volume: it was not adapted.")
-            return heart
-        if self.job.mode == "few-shot":
-            return np.arange(max(0, heart[0] - 1), min(len(stack), heart[-1] + 2))
-        # Mid-ventricular: the middle of the slices that show all three structures, or else of those that show any.
-        complete = np.flatnonzero(pixels.all(axis=0))
-        complete = complete if len(complete) else heart
-        return complete[[len(complete) // 2]]
+        return chosen
 
     def _adapt(self, bundle: Bundle, crop: HeartCrop, chosen: np.ndarray, device: torch.device) -> AdaptationResult:
         began = last_preview = time.monotonic()

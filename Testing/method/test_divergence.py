@@ -52,10 +52,6 @@ def test_what_was_kept_is_judged_as_what_was_measured(tmp_path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["kept.npz"]
 
 
-def test_adapting_takes_the_slices_of_the_heart_and_one_more_at_either_end() -> None:
-    np.testing.assert_array_equal(divergence.choose_slices(make_opinion()), [0, 1, 2])
-
-
 def test_nothing_is_kept_within_the_repository(tmp_path, capsys) -> None:
     assert divergence.main(["run", str(tmp_path), "-o", str(REPOSITORY / "out" / "trials")]) == 2
     assert "outside the repository" in capsys.readouterr().err
@@ -64,4 +60,4 @@ def test_nothing_is_kept_within_the_repository(tmp_path, capsys) -> None:
 
 @pytest.mark.parametrize("name", list(divergence.CONDITIONS))
 def test_every_condition_is_one_that_adaptation_takes(name) -> None:
-    divergence.make_settings(divergence.PRESET, divergence.CONDITIONS[name].overrides)
+    divergence.CONDITIONS[name].make_settings()

@@ -22,9 +22,10 @@ from confuda.data.volume_file import read_volume
 from confuda.device import choose_device
 from confuda.errors import BundleError, InputError
 from confuda.exemplars import compute_source_bank
-from confuda.labels import STRUCTURES
 from confuda.networks.drunet import DRUNet
+from confuda.presence import find_doubt
 from confuda.settings import make_settings
+from confuda.target import choose_target_slices
 
 MODE = "full"
 
@@ -139,11 +140,10 @@ def _look_at(volume: CohortVolume, bundle: Bundle, network: DRUNet) -> Tuple[Hea
     crop = stack.crop(center, bundle.crop)
     opinion = _ask(network, crop, bundle)
     labels = opinion.probabilities.argmax(axis=0)
-    heart = np.flatnonzero(np.isin(labels, [structure.label for structure in STRUCTURES]).any(axis=(1, 2)))
-    if not len(heart):
-        raise InputError("the network sees no heart in it.")
-    # The few-shot mode's choice: the heart's slices and one beyond each end.
-    return crop, opinion, np.arange(max(0, heart[0] - 1), min(len(stack), heart[-1] + 2))
+    doubt = find_doubt(labels, opinion.agreement, bundle.spacing_mm)
+    if doubt:
+        raise InputError(f"no heart was found: {doubt}.")
+    return crop, opinion, choose_target_slices(labels, "few-shot")
 
 
 def _ask(network: DRUNet, crop: HeartCrop, bundle: Bundle) -> Opinion:
