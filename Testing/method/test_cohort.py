@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from Testing.conftest import make_heart
+from Testing.torture.non_hearts import make_non_heart
 
 pytest.importorskip("distributed", reason="needs dask and distributed")
 import psutil  # noqa: E402  (distributed brings it)
@@ -315,6 +316,17 @@ def test_adapting_once_serves_all_others(small_bundle_folder, tmp_path, capsys) 
     ]
     assert (same[0] != same[1]).mean() < 0.002
     assert main([*command[:-1], str(tmp_path / "other.nii.gz")]) == 2
+
+
+def test_a_volume_without_a_heart_is_not_adapted_to(small_bundle_folder, tmp_path, capsys) -> None:
+    scans, output = tmp_path / "scans", tmp_path / "out"
+    write_heart(scans / "a.nii.gz")
+    sitk.WriteImage(make_non_heart("white noise"), str(scans / "b.nii.gz"))
+    command = ["cohort", str(scans), "-o", str(output), *adapt_quickly(small_bundle_folder), "--adapt-on", "2"]
+    assert main(command) == 0
+    assert read_description(output / "adapted-bundle")["adapted"]["volumes"] == 1
+    assert "Volume 2 of those to adapt to was left out: no heart was found" in capsys.readouterr().err
+    assert [row["flags"] for row in read_rows(output)][1] == "empty"
 
 
 def test_a_scheduler_elsewhere_does_the_work(folder, small_bundle_folder, tmp_path) -> None:

@@ -352,7 +352,7 @@ CASES: List[Case] = [
     _find("coarse pixels", 0.8),
     _find("oblong pixels", 0.8),
     _find("4096 x 4096", 0.9, apart=True, largest_memory_mb=2000),
-    _find("500 slices", 0.85, apart=True, largest_memory_mb=2000),
+    _find("500 slices", 0.85, apart=True, largest_memory_mb=2800),
     _find("thick slices", 0.95),
     _refuse("slices too far apart", "1e+03 mm apart", fast=True),
     _refuse("pixels of a micrometre", "correct its voxel spacing", fast=True),
