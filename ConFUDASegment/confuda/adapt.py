@@ -8,7 +8,7 @@ segmenter. No label of the target is used anywhere.
 import copy
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Callable, Dict, List, Optional
+from typing import Callable, Dict, List, Optional, Sequence
 
 import numpy as np
 import torch
@@ -44,7 +44,8 @@ DROPOUT_SHARE = 0.1
 
 @dataclass
 class AdaptationResult:
-    """The adapted network (evaluation mode, weights averaged) and the losses of every step by name."""
+    """The adapted network (evaluation mode, weights averaged), the number of steps of all runs, and the losses by name:
+    those of the first step of each run, averaged over the runs, those of the second step, and so on."""
 
     network: DRUNet
     steps: int
@@ -270,13 +271,17 @@ def adapt(
 ) -> AdaptationResult:
     """Adapt the bundle's network to ``target`` slices (T, H, W) in [0, 1]; see :class:`Adaptation`.
 
+    The steps are shared out among ``settings.runs`` runs, which all begin with the bundle's network and draw other
+    images and styles; the weights that they end with, and those of the bundle's network by ``settings.source_share``,
+    are averaged. A single run of few steps depends on what it happens to draw.
+
     Where memory does not suffice, it begins anew with half as many images a step, and says so through ``warn``; the
     error of one source and one target image is the caller's.
     """
     settings = settings or AdaptationSettings()
     while True:
         try:
-            return Adaptation(bundle, target, method, settings, device or CPU, seed).run(report)
+            return _average_runs(bundle, target, method, settings, device or CPU, seed, report)
         except (MemoryError, RuntimeError) as error:
             if max(settings.source_batch, settings.target_batch) == 1 or not is_out_of_memory(error):
                 raise
@@ -288,3 +293,54 @@ def adapt(
         if warn is not None:
             sizes = f"{settings.source_batch} source and {settings.target_batch} target images a step"
             warn(f"Memory was short: adaptation was done with {sizes}, and may be a little worse.")
+
+
+def _average_runs(
+    bundle: Bundle,
+    target: np.ndarray,
+    method: str,
+    settings: AdaptationSettings,
+    device: torch.device,
+    seed: int,
+    report: Optional[StepReport],
+) -> AdaptationResult:
+    count = min(settings.runs, settings.steps)
+    done = 0
+
+    def tell(step: int, _: int, losses: Dict[str, float], network: DRUNet) -> None:
+        report(done + step, settings.steps, losses, network)
+
+    results = []
+    for number in range(count):
+        steps = settings.steps // count + (number < settings.steps % count)
+        # The seeds of two users' neighbouring seeds do not overlap.
+        run = Adaptation(
+            bundle, target, method, dataclasses.replace(settings, steps=steps), device, seed * count + number
+        )
+        results.append(run.run(tell if report is not None else None))
+        done += steps
+    networks = [result.network for result in results]
+    if count > 1 or settings.source_share > 0:
+        shares = [(1 - settings.source_share) / count] * count + [settings.source_share]
+        network = _mix([*networks, bundle.segmenter], shares)
+    else:
+        (network,) = networks
+    return AdaptationResult(network, settings.steps, _average_losses([result.losses for result in results]))
+
+
+@torch.no_grad()
+def _mix(networks: Sequence[DRUNet], shares: Sequence[float]) -> DRUNet:
+    """A network in evaluation mode whose weights are those of ``networks``, by ``shares`` that sum to one."""
+    mixed = copy.deepcopy(networks[0]).eval()
+    states = [network.state_dict() for network in networks]
+    for name, value in mixed.state_dict().items():
+        if value.is_floating_point():
+            parts = [share * state[name].to(value.device, torch.float64) for share, state in zip(shares, states)]
+            value.copy_(torch.stack(parts).sum(dim=0))
+    return mixed
+
+
+def _average_losses(runs: Sequence[List[Dict[str, float]]]) -> List[Dict[str, float]]:
+    """Of runs whose lengths differ by one at most: the mean losses of their first steps, second steps and so on."""
+    steps = [[run[number] for run in runs if number < len(run)] for number in range(max(map(len, runs)))]
+    return [{name: float(np.mean([losses[name] for losses in step])) for name in step[0]} for step in steps]

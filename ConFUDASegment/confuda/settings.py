@@ -14,6 +14,7 @@ LARGEST_NUMBER = 1e9
 """No setting has a use for more; whole numbers of hundreds of digits, which JSON allows, fit into no float."""
 LARGEST_COUNTS = {
     "steps": 1_000_000,
+    "runs": 100,
     "source_batch": 256,
     "target_batch": 256,
     "partitions": 1024,
@@ -27,8 +28,11 @@ LARGEST_COUNTS = {
 class AdaptationSettings:
     """Settings of one adaptation; each name may be overridden by the user.
 
-    steps: optimiser steps; source_batch, target_batch: images of each kind a step (stylised sources come on top, as
-    many as sources; augmented targets, as many as targets). learning_rate with optimizer "adamw" or "sgd".
+    steps: optimiser steps of all runs together. runs: how many times the network is adapted from the beginning, each
+    time with other random images and styles; the weights that the runs end with are averaged. source_share: share of
+    the source network's own weights in that average.
+    source_batch, target_batch: images of each kind a step (stylised sources come on top, as many as sources; augmented
+    targets, as many as targets). learning_rate with optimizer "adamw" or "sgd".
     average_decay: of the running average of the weights that is kept in the end; 0 keeps the last weights.
     warmup_share: share of the steps in which eps stays random and the contrastive terms ramp up.
     epsilon_step: length of an eps step against the segmenter, in standard deviations of the style code.
@@ -48,6 +52,8 @@ class AdaptationSettings:
     """
 
     steps: int = 60
+    runs: int = 1
+    source_share: float = 0.0
     source_batch: int = 4
     target_batch: int = 3
     optimizer: str = "adamw"
@@ -92,7 +98,7 @@ class AdaptationSettings:
             raise UsageError("temperature, learning_rate and discriminator_rate must be greater than 0.")
         if self.optimizer not in ("adamw", "sgd"):
             raise UsageError("optimizer must be adamw or sgd.")
-        if self.average_decay >= 1 or max(self.warmup_share, self.tissue_share, self.confidence) > 1:
+        if self.average_decay >= 1 or max(self.warmup_share, self.tissue_share, self.confidence, self.source_share) > 1:
             raise UsageError("Shares and decays must lie between 0 and 1.")
 
 

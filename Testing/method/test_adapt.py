@@ -84,6 +84,47 @@ def test_same_seed_same_network_other_seed_another(bundle, shifted) -> None:
     assert torch.equal(one, two) and not torch.equal(one, other)
 
 
+def test_runs_begin_anew_and_their_weights_are_averaged(bundle, shifted) -> None:
+    told = []
+
+    def report(step, total, losses, network) -> None:
+        told.append((step, total))
+
+    result = adapt(bundle, shifted[0], "confuda", AdaptationSettings(steps=5, runs=2), CPU, 3, report)
+    # Two runs from seed 3 are the runs with seeds 6 and 7.
+    alone = [
+        adapt(bundle, shifted[0], "confuda", AdaptationSettings(steps=n), CPU, n_seed) for n, n_seed in ((3, 6), (2, 7))
+    ]
+    for name, value in result.network.state_dict().items():
+        one, other = (part.network.state_dict()[name] for part in alone)
+        if value.is_floating_point():
+            torch.testing.assert_close(value, (one + other) / 2)
+    assert not torch.equal(alone[0].network.classifier.weight, alone[1].network.classifier.weight)
+    assert told == [(number, 5) for number in range(1, 6)] and result.steps == 5
+    assert [len(part.losses) for part in (result, *alone)] == [3, 3, 2]
+    one, other = (part.losses[1]["total"] for part in alone)
+    assert result.losses[1]["total"] == pytest.approx((one + other) / 2)
+    assert result.losses[2] == alone[0].losses[2]
+
+
+def test_the_source_network_may_keep_a_share(bundle, shifted) -> None:
+    full, half, none = (
+        adapt(bundle, shifted[0], "confuda", AdaptationSettings(steps=2, source_share=share), CPU).network
+        for share in (0.0, 0.5, 1.0)
+    )
+    for name, source in bundle.segmenter.state_dict().items():
+        assert torch.equal(none.state_dict()[name], source)
+        torch.testing.assert_close(half.state_dict()[name], (source + full.state_dict()[name]) / 2)
+    assert not torch.equal(full.classifier.weight, none.classifier.weight)
+
+
+def test_more_runs_than_steps_are_as_many_as_steps(bundle, shifted) -> None:
+    networks = [
+        adapt(bundle, shifted[0], "confuda", AdaptationSettings(steps=2, runs=runs), CPU).network for runs in (2, 50)
+    ]
+    assert torch.equal(*(network.classifier.weight for network in networks))
+
+
 def test_epsilon_moves_to_harder_styles(bundle, shifted) -> None:
     adaptation = Adaptation(bundle, shifted[0], "fuda", AdaptationSettings(tissue_share=0.0, epsilon_step=0.01), CPU, 0)
     images, labels = adaptation._draw_source()
