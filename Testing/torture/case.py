@@ -10,7 +10,7 @@ class Case:
     """One row of the table of ``make torture``.
 
     Attributes:
-        group: the kind of trouble, e.g. "input", "fault", "bundle", "security", "fuzz", "repeat".
+        group: the kind of trouble, e.g. "input", "fault", "divergence", "security", "fuzz", "repeat".
         name: unique within its group.
         tried: what is done, in a line.
         expected: what must come of it, in a line.

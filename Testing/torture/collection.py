@@ -2,7 +2,7 @@
 
 from typing import List
 
-from Testing.torture import fault_cases, fuzz_cases, input_cases, repeat_cases, security_cases
+from Testing.torture import divergence_cases, fault_cases, fuzz_cases, input_cases, repeat_cases, security_cases
 from Testing.torture.case import Case
 
 
@@ -11,6 +11,7 @@ def collect_cases() -> List[Case]:
     cases: List[Case] = []
     cases += input_cases.CASES
     cases += fault_cases.CASES
+    cases += divergence_cases.CASES
     cases += security_cases.CASES
     cases += fuzz_cases.CASES
     cases += repeat_cases.CASES
