@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Dict, NoReturn, Optional, Sequence, Tuple
 
 from confuda import __version__
-from confuda.errors import Cancelled, ConfudaError, MemoryExhausted, UsageError, is_out_of_memory
+from confuda.errors import Cancelled, ConfudaError, InputError, MemoryExhausted, UsageError, is_out_of_memory
 from confuda.privacy import keep_torch_from_making_folders
 from confuda.settings import DEFAULT_PRESET, METHODS, MODES, PRESETS
 
@@ -537,6 +537,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             return MemoryExhausted.exit_code
         if os.environ.get(TRACEBACK_VARIABLE):
             raise
+        if isinstance(error, OSError) and error.filename and error.strerror:
+            # A full disk, a name that is too long, a right that is missing: it is known what and where.
+            told = f"{error.filename} cannot be used: {error.strerror}."
+            print(f"confuda: {_make_printable(told)}", file=sys.stderr)
+            return InputError.exit_code
         kind = type(error).__name__
         print(f"confuda: An unexpected error ({kind}); set {TRACEBACK_VARIABLE}=1 to see where.", file=sys.stderr)
         return 1

@@ -1,6 +1,7 @@
 """The whole way once: volume -> slices -> adapt -> labels -> file. Command line and worker both go through here."""
 
 import dataclasses
+import os
 import sys
 import time
 from contextlib import contextmanager
@@ -74,7 +75,7 @@ class Job:
         find_ending(output)
         if output.resolve() == Path(self.volume).resolve():
             raise UsageError("The output would overwrite the volume: give it another name.")
-        if not output.parent.is_dir():
+        if not os.path.isdir(output.parent):
             raise InputError(f"Cannot write {output}: the folder {output.parent} does not exist.")
         if self.mode not in MODES:
             raise UsageError(f"Unknown mode '{self.mode}': choose one of {', '.join(MODES)}.")

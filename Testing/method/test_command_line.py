@@ -1,5 +1,6 @@
 """The commands as a user types them: what they write, say and return."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from confuda.bundle import SHIPPED_BUNDLE
 from confuda.cli import main
 
 
@@ -248,3 +250,30 @@ def test_help_and_version_need_no_torch() -> None:
     program = "import sys; from confuda.cli import build_parser; build_parser(); sys.exit('torch' in sys.modules)"
     package = Path(__file__).resolve().parents[2] / "ConFUDASegment"
     assert subprocess.run([sys.executable, "-c", program], env={"PYTHONPATH": str(package)}).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "command, code",
+    [
+        (["adapt", "PATH.nrrd", "-o", "out.nrrd"], 3),
+        (["adapt", "SAMPLE", "-o", "PATH/out.nrrd"], 3),
+        (["adapt", "SAMPLE", "-o", "out.nrrd", "--report", "PATH"], 3),
+        (["adapt", "SAMPLE", "-o", "out.nrrd", "--uncertainty", "PATH/u.nrrd"], 3),
+        (["adapt", "SAMPLE", "-o", "out.nrrd", "--save-bundle", "PATH"], 3),
+        (["adapt", "SAMPLE", "-o", "out.nrrd", "--bundle", "PATH"], 4),
+        (["segment", "SAMPLE", "-o", "PATH", "--bundle", "BUNDLE"], 3),
+        (["cohort", "PATH", "-o", "out"], 3),
+        (["evaluate", "PATH.nrrd", "PATH.nrrd"], 3),
+        (["train", "segmenter", "--data", "PATH", "-o", "out"], 3),
+        (["bundle", "verify", "PATH"], 4),
+    ],
+    ids=lambda part: " ".join(part) if isinstance(part, list) else str(part),
+)
+def test_a_path_longer_than_the_system_takes_is_refused(command, code, volume, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    stand = {"PATH": "/".join(["x" * 200] * 30), "SAMPLE": str(volume), "BUNDLE": str(SHIPPED_BUNDLE)}
+    words = [functools.reduce(lambda word, name: word.replace(name, stand[name]), stand, word) for word in command]
+    assert main(words) == code
+    said = capsys.readouterr().err.strip().splitlines()
+    assert said[-1].startswith("confuda: ") and "unexpected" not in said[-1]
+    assert not list(tmp_path.iterdir())

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 import re
 import shutil
@@ -116,7 +117,7 @@ def run_cohort(options: CohortOptions, report: Callable[[str], None]) -> CohortR
 
 def _make_folders(output: Path) -> None:
     """The folders for the results; a folder of other things is left alone, lest something of these is replaced."""
-    if output.is_dir() and any(output.iterdir()) and not (output / MARKER_NAME).exists():
+    if os.path.isdir(output) and any(output.iterdir()) and not (output / MARKER_NAME).exists():
         raise InputError(
             f"The folder {output} is not empty, and no cohort wrote it: choose another one for the results."
         )

@@ -53,7 +53,7 @@ def find_volumes(
     Raises:
         InputError: if the folder is none, or holds no volume.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise InputError(f"No such folder: {folder}")
     found: List[Tuple[str, Path, Tuple[Path, ...]]] = []
 

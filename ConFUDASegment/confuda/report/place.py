@@ -35,9 +35,9 @@ def check_places(volume: Path, output: Path, report: Optional[Path], uncertainty
         for other, name in ((volume, "volume"), (output, "segmentation")):
             if uncertainty.resolve() == Path(other).resolve():
                 raise UsageError(f"The uncertainty would overwrite the {name}: give it another name.")
-        if not uncertainty.parent.is_dir():
+        if not os.path.isdir(uncertainty.parent):
             raise InputError(f"Cannot write {uncertainty}: the folder {uncertainty.parent} does not exist.")
-        if uncertainty.is_dir():
+        if os.path.isdir(uncertainty):
             raise InputError(f"Cannot write {uncertainty}: it is a folder.")
     if report is not None:
         _check_folder(Path(report))
@@ -82,11 +82,11 @@ def write_page(page: str, folder: Path) -> Path:
 
 
 def _check_folder(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
+    if os.path.exists(folder) and not os.path.isdir(folder):
         raise InputError(f"The report cannot go into {folder}: it is a file, give a folder.")
-    if not folder.exists() and not folder.absolute().parent.is_dir():
+    if not os.path.exists(folder) and not os.path.isdir(folder.absolute().parent):
         raise InputError(f"The report cannot go into {folder}: the folder {folder.parent} does not exist.")
-    if not os.access(folder if folder.exists() else folder.absolute().parent, os.W_OK):
+    if not os.access(folder if os.path.exists(folder) else folder.absolute().parent, os.W_OK):
         raise InputError(f"The report cannot go into {folder}: it is read-only.")
 
 
@@ -94,12 +94,12 @@ def _check_not_foreign(folder: Path, with_map: bool) -> None:
     page, field = folder / PAGE_NAME, folder / MAP_NAME
     if os.path.lexists(page) and not _is_own_page(page):
         raise InputError(f"{page} was not written by ConFUDA: move it away, or choose another folder.")
-    if with_map and os.path.lexists(field) and not (field.is_file() and is_own_map(field)):
+    if with_map and os.path.lexists(field) and not (os.path.isfile(field) and is_own_map(field)):
         raise InputError(f"{field} was not written by ConFUDA: move it away, or choose another folder.")
 
 
 def _is_own_page(path: Path) -> bool:
-    if not path.is_file():
+    if not os.path.isfile(path):
         return False
     try:
         with open(path, "rb") as file:
