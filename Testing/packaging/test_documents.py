@@ -83,7 +83,7 @@ def test_command_is_understood(command):
     program, *rest = command.words
     program = Path(program).name
     if program == "confuda":
-        from confuda.cli import build_parser
+        from confuda.options import build_parser
 
         build_parser().parse_args(rest)
         assert rest[0] in RUN or f"confuda {rest[0]}" in PARSED_AND_TESTED_IN, "nothing runs this command"
