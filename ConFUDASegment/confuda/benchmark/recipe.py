@@ -104,6 +104,7 @@ RECIPES: Dict[str, Recipe] = {
         preset="balanced",
         epochs=10,
         overrides={
+            "runs": 1,
             "source_batch": 8,
             "target_batch": 2,
             "learning_rate": 5e-4,
