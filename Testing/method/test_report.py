@@ -75,7 +75,7 @@ def case_folder(heart, small_bundle_folder, tmp_path_factory):
         folder / "Doe_John_LGE.nrrd",
         folder / "Doe_John.seg.nrrd",
         bundle=small_bundle_folder,
-        settings={"steps": 4},
+        settings={"steps": 4, "runs": 2},
         report=folder / "report",
     )
     summary = run_job(job)
@@ -140,6 +140,7 @@ def test_the_page_says_what_was_done_and_what_came_out(page, summary) -> None:
     assert summary["warnings"] and summary["warnings"][0] in text
     assert "The adaptation was kept" in text or "The adaptation was not kept" in text
     assert "Total" in text and "Contrast of structures" in text and "Losses over 4 steps" in text
+    assert "These are 2 runs from the beginning" in text
 
 
 def test_every_slice_of_heart_is_shown_with_its_outlines(page, case_folder) -> None:

@@ -26,7 +26,7 @@ class Case:
         given: the label map that was written.
         source, adapted: what the network said before and after adaptation; None where it was not asked.
         adapted_to: positions in the stack of the slices it was adapted to.
-        losses: of each step; accepted, reason: whether adaptation was kept, and why not.
+        losses: of each step, the mean over the runs; accepted, reason: whether adaptation was kept, and why not.
         uncertainty: of the segmentation that was given.
         summary: as told in JSON.
         names: paths that the page must not tell.

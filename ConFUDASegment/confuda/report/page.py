@@ -241,9 +241,11 @@ class _Page:
         if not terms:
             return ""
         charts = "".join(draw_curve(name, values) for name, values in terms.items())
+        steps, runs = self.case.summary["steps"], min(self.case.settings.runs, self.case.summary["steps"])
+        shared = f" These are {runs} runs from the beginning; shown is their mean, step by step." if runs > 1 else ""
         return (
-            f"<section><h2>Losses over {len(self.case.losses)} steps</h2><p>Each term with its weight, as it stands in "
-            "the total. Thin: each step; thick: running mean. Terms that ramp up begin at 0.</p>"
+            f"<section><h2>Losses over {steps} steps</h2><p>Each term with its weight, as it stands in "
+            f"the total.{shared} Thin: each step; thick: running mean. Terms that ramp up begin at 0.</p>"
             f'<div class="curves">{charts}</div></section>'
         )
 
