@@ -29,7 +29,6 @@ def takeScreenshots(folder: Path) -> List[Path]:
     real = BUNDLE.is_file()
     if real:
         host.loadVolume(SAMPLE, SAMPLE.stem)
-        bench.panel._parameters.preset = "thorough"
     else:
         from Testing.host import phantom
 
