@@ -26,7 +26,7 @@ from confuda.labels import LV, MYO, RV, STRUCTURES
 SAMPLES = Path(__file__).resolve().parents[2] / "ConFUDASegment" / "Resources" / "SampleData"
 METHODS = {"without adaptation": "none", "ConFUDA": "confuda"}
 PRESET = "fast"
-"""A third of the default's steps: what fails here fails with more steps, too, and the whole study takes minutes."""
+"""Half of the default's runs: what fails here fails with more of them, too, and the whole study takes minutes."""
 
 REFUSALS = (3, 4, 5)
 """Exit codes of ``confuda`` for an input, a bundle or a memory that it can't work with."""
