@@ -209,7 +209,7 @@ class ConFUDASegmentLogic(ScriptedLoadableModuleLogic):
         return JobTools(
             scene=slicer.mrmlScene,
             makeWorkspace=lambda: Workspace(slicer.app.temporaryPath),
-            makeProcess=lambda job: self.makeProcess("confuda.worker", job),
+            makeProcess=lambda job: self.makeProcess("confuda.app.worker", job),
             makeTimer=startTimer,
             processEvents=slicer.app.processEvents,
         )

@@ -43,9 +43,9 @@ def make_toy_bundle(folder: Path) -> Path:
     """Train and save it as ``folder``; seconds."""
     import torch
 
-    from confuda.bundle import Bundle, save_bundle
-    from confuda.data.stack import ShortAxisStack
-    from confuda.exemplars import compute_source_bank
+    from confuda.bundle.exemplars import compute_source_bank
+    from confuda.bundle.format import Bundle, save_bundle
+    from confuda.imaging.stack import ShortAxisStack
     from confuda.labels import CLASS_NAMES
     from confuda.losses.segmentation import compute_segmentation_loss
     from confuda.networks.drunet import DRUNet

@@ -1,4 +1,4 @@
-"""How often ``confuda.acceptance`` decides rightly whether an adapted network is kept, on labelled volumes.
+"""How often ``confuda.inference.acceptance`` decides rightly whether an adapted network is kept, on labelled volumes.
 
     python benchmarks/divergence.py run ../shared/data/MS-CMRSeg/registered --sequence T2 -o /somewhere/T2 --threads 1
     python benchmarks/divergence.py table /somewhere/T2 /somewhere/native -o /somewhere/table.md
@@ -24,18 +24,18 @@ import torch
 from labelled import check_outside_repository, choose_cases, name_case
 from scores import identify_bundle, read_row, write_json
 
-from confuda.acceptance import Opinion, form_opinion, judge_adaptation, measure_voxel_ml
-from confuda.adapt import adapt
-from confuda.bundle import SHIPPED_BUNDLE, Bundle, hash_file, load_bundle
-from confuda.data.heart import find_heart
-from confuda.data.segmentation_file import read_segmentation
-from confuda.data.stack import HeartCrop, ShortAxisStack
-from confuda.data.volume_file import read_volume
+from confuda.adaptation.loop import adapt
+from confuda.adaptation.settings import DEFAULT_PRESET, PRESETS, AdaptationSettings, make_settings
+from confuda.adaptation.target import choose_target_slices
+from confuda.bundle.format import SHIPPED_BUNDLE, Bundle, hash_file, load_bundle
 from confuda.errors import ConfudaError, InputError
-from confuda.evaluation.metrics import measure_dice
+from confuda.imaging.stack import HeartCrop, ShortAxisStack
+from confuda.inference.acceptance import Opinion, form_opinion, judge_adaptation, measure_voxel_ml
+from confuda.inference.heart import find_heart
+from confuda.io.segmentation_file import read_segmentation
+from confuda.io.volume_file import read_volume
 from confuda.labels import STRUCTURES
-from confuda.settings import DEFAULT_PRESET, PRESETS, AdaptationSettings, make_settings
-from confuda.target import choose_target_slices
+from confuda.measure.metrics import measure_dice
 
 WORSE_BY = 0.02
 """An adapted network is truly worse where its Dice is lower than the source network's by more than this."""

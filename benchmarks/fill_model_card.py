@@ -15,9 +15,9 @@ from typing import Any, Dict, Optional, Sequence
 
 from scores import identify_bundle
 
-from confuda.bundle import load_bundle, read_description, save_bundle
+from confuda.bundle.format import load_bundle, read_description, save_bundle
+from confuda.bundle.model_card import check_scores
 from confuda.errors import BundleError, ConfudaError, InputError
-from confuda.model_card import check_scores
 
 
 def read_scores(paths: Sequence[Path], bundle_hash: str) -> Dict[str, Any]:

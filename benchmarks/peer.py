@@ -24,12 +24,12 @@ import SimpleITK as sitk
 from labelled import check_outside_repository, choose_cases, name_case
 from scores import Row, read_row, write_json, write_report
 
-from confuda.bundle import hash_file
-from confuda.data.segmentation_file import read_segmentation
-from confuda.data.volume_file import read_volume
+from confuda.bundle.format import hash_file
 from confuda.errors import ConfudaError, InputError, UsageError
-from confuda.evaluation.metrics import evaluate
+from confuda.io.segmentation_file import read_segmentation
+from confuda.io.volume_file import read_volume
 from confuda.labels import map_labels
+from confuda.measure.metrics import evaluate
 
 PACKAGE, VERSION = "myopari", "0.1.6"
 WHEEL_NAME = f"{PACKAGE}-{VERSION}-py3-none-any.whl"

@@ -28,15 +28,15 @@ from labelled import check_outside_repository, choose_cases, name_case
 from scores import NO_ADAPTATION, Row, identify_bundle, name_run, read_row, write_json, write_report
 
 import confuda
-from confuda.bundle import SHIPPED_BUNDLE, hash_file, verify_bundle
-from confuda.data.segmentation_file import read_segmentation
-from confuda.data.stack import CanonicalFrame
-from confuda.data.volume_file import read_volume
+from confuda.adaptation.settings import DEFAULT_PRESET, METHODS, MODES, make_settings
+from confuda.app.pipeline import Job, run_job
+from confuda.bundle.format import SHIPPED_BUNDLE, hash_file, verify_bundle
 from confuda.errors import ConfudaError, UsageError
-from confuda.evaluation.contours import draw_contours
-from confuda.evaluation.metrics import evaluate
-from confuda.pipeline import Job, run_job
-from confuda.settings import DEFAULT_PRESET, METHODS, MODES, make_settings
+from confuda.imaging.stack import CanonicalFrame
+from confuda.io.segmentation_file import read_segmentation
+from confuda.io.volume_file import read_volume
+from confuda.measure.metrics import evaluate
+from confuda.report.contours import draw_contours
 
 
 @dataclass(frozen=True)

@@ -27,22 +27,22 @@ from speed_volume import make_volume
 from step_profile import profile_step
 
 import confuda
-from confuda.bundle import SHIPPED_BUNDLE
+from confuda.adaptation.settings import DEFAULT_PRESET
+from confuda.bundle.format import SHIPPED_BUNDLE
 from confuda.device import has_fast_bfloat16
 from confuda.errors import ConfudaError, UsageError
-from confuda.settings import DEFAULT_PRESET
 
 PARTS = ("presets", "scaling", "profile", "import")
 IMPORT_SCRIPT = """
 import json, sys, time
 began = time.perf_counter()
-import confuda.cli
+import confuda.app.cli
 cli_s, loaded = time.perf_counter() - began, "torch" in sys.modules
 began = time.perf_counter()
 import torch
 torch_s = time.perf_counter() - began
 began = time.perf_counter()
-import confuda.pipeline
+import confuda.app.pipeline
 pipeline_s = time.perf_counter() - began
 print(json.dumps({"cli_s": cli_s, "cli_loads_torch": loaded, "torch_s": torch_s, "pipeline_s": pipeline_s}))
 """
@@ -219,7 +219,7 @@ def format_report(result: Dict[str, Any]) -> str:
         own = result["import"]
         lines += ["", "## Start", "", "| part | s |", "|---|---|", f"| Python alone | {own['python_s']:.3f} |"]
         lines.append(
-            f"| `confuda.cli` (loads torch: {'yes' if own['cli_loads_torch'] else 'no'}) | {own['cli_s']:.3f} |"
+            f"| `confuda.app.cli` (loads torch: {'yes' if own['cli_loads_torch'] else 'no'}) | {own['cli_s']:.3f} |"
         )
         lines.append(f"| torch | {own['torch_s']:.3f} |")
         lines.append(f"| the rest of the pipeline | {own['pipeline_s']:.3f} |")

@@ -10,13 +10,13 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from confuda.adapt import adapt
-from confuda.bundle import Bundle, load_bundle
-from confuda.data.heart import find_heart
-from confuda.data.stack import ShortAxisStack
-from confuda.data.volume_file import read_volume
+from confuda.adaptation.loop import adapt
+from confuda.adaptation.settings import AdaptationSettings, make_settings
+from confuda.bundle.format import Bundle, load_bundle
 from confuda.device import has_fast_bfloat16
-from confuda.settings import AdaptationSettings, make_settings
+from confuda.imaging.stack import ShortAxisStack
+from confuda.inference.heart import find_heart
+from confuda.io.volume_file import read_volume
 
 NEVER = 1_000_000
 """A number of steps that no profile reaches."""

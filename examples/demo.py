@@ -14,10 +14,10 @@ from typing import Any, Dict
 
 import SimpleITK as sitk
 
-from confuda.data.segmentation_file import read_segmentation
-from confuda.evaluation.contours import draw_contours
-from confuda.evaluation.metrics import Scores, compute_volumes_ml, evaluate
+from confuda.io.segmentation_file import read_segmentation
 from confuda.labels import STRUCTURES
+from confuda.measure.metrics import Scores, compute_volumes_ml, evaluate
+from confuda.report.contours import draw_contours
 
 SAMPLES = Path(__file__).resolve().parent.parent / "ConFUDASegment" / "Resources" / "SampleData"
 NAMES = [structure.name for structure in STRUCTURES]

@@ -4,7 +4,7 @@ from typing import Any, Dict, Optional
 
 from slicer.i18n import tr as _
 
-from confuda.settings import make_settings
+from confuda.adaptation.settings import make_settings
 
 from .request import SegmentationRequest
 

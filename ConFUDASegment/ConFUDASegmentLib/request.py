@@ -6,8 +6,8 @@ from typing import Any, Dict, Optional, Tuple
 
 from slicer.i18n import tr as _
 
+from confuda.adaptation.settings import METHODS, MODES, PRESETS, make_settings
 from confuda.errors import UsageError
-from confuda.settings import METHODS, MODES, PRESETS, make_settings
 
 from .errors import InvalidInputError
 

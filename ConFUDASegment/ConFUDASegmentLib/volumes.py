@@ -23,7 +23,7 @@ class Geometry:
 
     @property
     def sliceAxis(self) -> int:
-        """The axis across the slices, by the rule of confuda.data.stack.find_slice_axis (a test holds them together).
+        """The axis across the slices, by the rule of confuda.imaging.stack.find_slice_axis (a test compares them).
 
         That module imports SimpleITK, which takes too long for a panel that only wants the number of slices.
         """

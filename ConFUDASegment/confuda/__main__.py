@@ -2,6 +2,6 @@
 
 import sys
 
-from confuda.cli import main
+from confuda.app.cli import main
 
 sys.exit(main())

@@ -7,7 +7,10 @@ import pytest
 import SimpleITK as sitk
 from Testing.conftest import make_heart
 
-from confuda.acceptance import (
+from confuda.app.pipeline import Job, run_job
+from confuda.bundle.format import load_bundle
+from confuda.imaging.stack import ShortAxisStack
+from confuda.inference.acceptance import (
     Opinion,
     form_opinion,
     judge_adaptation,
@@ -16,9 +19,6 @@ from confuda.acceptance import (
     measure_loss_rise,
     measure_voxel_ml,
 )
-from confuda.bundle import load_bundle
-from confuda.data.stack import ShortAxisStack
-from confuda.pipeline import Job, run_job
 
 STEADY = [{"total": 1.0, "source": 0.5, "stylised": 0.5}] * 6
 

@@ -5,14 +5,15 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from confuda.acceptance import Opinion, form_opinion, judge_adaptation
-from confuda.adapt import Adaptation, adapt
-from confuda.bundle import load_bundle
-from confuda.data.heart import find_heart
-from confuda.data.stack import ShortAxisStack
-from confuda.data.tissue_style import TissueStyle
+from confuda.adaptation.loop import Adaptation, adapt
+from confuda.adaptation.settings import PRESETS, AdaptationSettings, make_settings
+from confuda.adaptation.styles import TissueStyle
+from confuda.bundle.format import load_bundle
 from confuda.errors import Cancelled, UsageError
-from confuda.predict import (
+from confuda.imaging.stack import ShortAxisStack
+from confuda.inference.acceptance import Opinion, form_opinion, judge_adaptation
+from confuda.inference.heart import find_heart
+from confuda.inference.prediction import (
     ALL_VIEWS,
     clean_up,
     consult_neighbours,
@@ -21,7 +22,6 @@ from confuda.predict import (
     predict_views,
     weigh_classes,
 )
-from confuda.settings import PRESETS, AdaptationSettings, make_settings
 
 CPU = torch.device("cpu")
 

@@ -13,6 +13,7 @@ import SimpleITK as sitk
 import torch
 from Testing.method.toy_mscmrseg import write_patient
 
+from confuda.app.cli import main
 from confuda.benchmark import source_model
 from confuda.benchmark.cells import CellRunner, choose_middle_slice
 from confuda.benchmark.command import PAPER_METHODS
@@ -21,12 +22,11 @@ from confuda.benchmark.published import TABLE1, TABLE2
 from confuda.benchmark.recipe import RECIPES, SETTINGS, make_recipe
 from confuda.benchmark.source_model import gather_styles, prepare_source
 from confuda.benchmark.tables import TableRow, format_markdown
-from confuda.cli import main
-from confuda.data.mscmrseg import DATASET, find_mscmrseg_patients
-from confuda.data.segmentation_file import read_segmentation
-from confuda.data.slices import load_slices
 from confuda.errors import InputError, UsageError
-from confuda.evaluation.metrics import evaluate
+from confuda.io.segmentation_file import read_segmentation
+from confuda.measure.metrics import evaluate
+from confuda.training.mscmrseg import DATASET, find_mscmrseg_patients
+from confuda.training.slices import load_slices
 
 TINY = {
     "source.width": 4,

@@ -10,10 +10,10 @@ import pytest
 import SimpleITK as sitk
 from Testing.conftest import REPOSITORY, SAMPLE, make_heart
 
-from confuda.bundle import FILE_NAMES, load_bundle, read_description
-from confuda.cli import main as run_confuda
+from confuda.app.cli import main as run_confuda
+from confuda.bundle.format import FILE_NAMES, load_bundle, read_description
+from confuda.bundle.model_card import format_model_card
 from confuda.errors import InputError, UsageError
-from confuda.model_card import format_model_card
 
 # The benchmarks are programs that find each other in their own folder, not a package.
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))

@@ -6,8 +6,8 @@ import shutil
 import pytest
 import torch
 
-from confuda.bundle import SHIPPED_BUNDLE, load_bundle, read_description, save_bundle, verify_bundle
-from confuda.cli import main
+from confuda.app.cli import main
+from confuda.bundle.format import SHIPPED_BUNDLE, load_bundle, read_description, save_bundle, verify_bundle
 from confuda.errors import BundleError, InputError
 
 
@@ -89,7 +89,7 @@ def test_missing_pieces_are_named(copied, tmp_path) -> None:
 
 def test_a_pickle_is_never_read(copied) -> None:
     torch.save({"weight": torch.zeros(1)}, copied / "segmenter.safetensors")
-    from confuda.bundle import hash_file
+    from confuda.bundle.format import hash_file
 
     files = {**read_description(copied)["files"], "segmenter.safetensors": hash_file(copied / "segmenter.safetensors")}
     change_description(copied, files=files)

@@ -22,8 +22,8 @@ from Testing.torture.non_hearts import make_non_heart
 pytest.importorskip("distributed", reason="needs dask and distributed")
 import psutil  # noqa: E402  (distributed brings it)
 
-from confuda.bundle import load_bundle, read_description  # noqa: E402
-from confuda.cli import main  # noqa: E402
+from confuda.app.cli import main  # noqa: E402
+from confuda.bundle.format import load_bundle, read_description  # noqa: E402
 from confuda.cohort.dask_pool import PoolOptions, count_cores, open_pool  # noqa: E402
 from confuda.cohort.folder_lock import lock_folder  # noqa: E402
 from confuda.cohort.volumes import find_volumes, make_names  # noqa: E402
@@ -205,7 +205,7 @@ def test_the_contact_sheet_opens_offline_shows_outlines_and_names_nobody(cohort,
 def test_the_outlines_of_a_picture_are_those_of_the_segmentation(heart, tmp_path) -> None:
     from confuda.cohort.case import _draw_picture
     from confuda.cohort.record import CaseFiles
-    from confuda.data.segmentation_file import write_segmentation
+    from confuda.io.segmentation_file import write_segmentation
 
     sitk.WriteImage(heart[0], str(tmp_path / "heart.nii.gz"))
     files = CaseFiles(tmp_path / "heart.seg.nrrd", tmp_path / "heart.png", tmp_path / "heart.json")

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from confuda.bundle import SHIPPED_BUNDLE
-from confuda.cli import main
+from confuda.app.cli import main
+from confuda.bundle.format import SHIPPED_BUNDLE
 
 
 def run(*arguments) -> subprocess.CompletedProcess:
@@ -247,7 +247,9 @@ def test_the_volume_itself_is_never_overwritten(volume, small_bundle_folder, cap
 
 
 def test_help_and_version_need_no_torch() -> None:
-    program = "import sys; from confuda.options import build_parser; build_parser(); sys.exit('torch' in sys.modules)"
+    program = (
+        "import sys; from confuda.app.options import build_parser; build_parser(); sys.exit('torch' in sys.modules)"
+    )
     package = Path(__file__).resolve().parents[2] / "ConFUDASegment"
     assert subprocess.run([sys.executable, "-c", program], env={"PYTHONPATH": str(package)}).returncode == 0
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from confuda.errors import InputError, UsageError
-from confuda.evaluation.contours import brighten, draw_contours
 from confuda.labels import LV, MYO, RV, STRUCTURES
+from confuda.report.contours import brighten, draw_contours
 
 matplotlib_image = pytest.importorskip("matplotlib.image")
 

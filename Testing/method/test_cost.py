@@ -7,6 +7,7 @@ from typing import Any, Dict, List
 import pytest
 import torch
 
+from confuda.app.cli import main
 from confuda.benchmark.cost import CostOptions, plan_cells
 from confuda.benchmark.cost_report import find_growth, list_findings
 from confuda.benchmark.cost_step import (
@@ -18,7 +19,6 @@ from confuda.benchmark.cost_step import (
     make_step,
     measure_peak_bytes,
 )
-from confuda.cli import main
 from confuda.losses.blocks import contrast_blocks
 from confuda.losses.pixels import contrast_pixels, estimate_pixel_contrast_bytes
 

@@ -14,10 +14,10 @@ pytest.importorskip("highdicom", reason="needs highdicom")
 import highdicom  # noqa: E402
 import pydicom  # noqa: E402
 
-from confuda.cli import main  # noqa: E402
-from confuda.data.dicom_segmentation import read_dicom_segmentation, write_dicom_segmentation  # noqa: E402
-from confuda.data.volume_file import read_volume  # noqa: E402
+from confuda.app.cli import main  # noqa: E402
 from confuda.errors import InputError  # noqa: E402
+from confuda.io.dicom_segmentation import read_dicom_segmentation, write_dicom_segmentation  # noqa: E402
+from confuda.io.volume_file import read_volume  # noqa: E402
 from confuda.labels import STRUCTURES  # noqa: E402
 
 OBLIQUE = (0.8, 0.0, 0.6, 0.0, 1.0, 0.0, -0.6, 0.0, 0.8)

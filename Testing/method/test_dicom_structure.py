@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from confuda.data.dicom_structure import is_dicom_whole
+from confuda.io.dicom_structure import is_dicom_whole
 
 EXPLICIT, IMPLICIT, JPEG = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.4.70"
 UNDEFINED = 0xFFFFFFFF

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from Testing.conftest import REPOSITORY
 
-from confuda.acceptance import Opinion
 from confuda.errors import InputError
+from confuda.inference.acceptance import Opinion
 
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 divergence = importlib.import_module("divergence")

@@ -17,11 +17,11 @@ from Testing.conftest import make_heart
 from Testing.method.test_benchmark import make_arguments
 from Testing.method.toy_mscmrseg import write_patient
 
+from confuda.app.cli import main
 from confuda.benchmark.claims import claim
-from confuda.cli import main
 from confuda.errors import UsageError
-from confuda.launch import LaunchOptions
 from confuda.losses.segmentation import compute_segmentation_loss
+from confuda.training.launch import LaunchOptions
 from confuda.training.processes import SingleProcess, Team
 
 PACKAGE = Path(__file__).resolve().parents[2] / "ConFUDASegment"

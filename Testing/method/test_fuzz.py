@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 from Testing.torture.fuzzing import FUZZERS
 
-from confuda.data.volume_file import read_image
+from confuda.io.volume_file import read_image
 
 
 @pytest.mark.parametrize(

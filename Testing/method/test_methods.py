@@ -13,21 +13,21 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from confuda.adapt import Adaptation, adapt
-from confuda.bundle import load_bundle
-from confuda.cli import main
-from confuda.data.augment import warp
-from confuda.data.stack import ShortAxisStack
+from confuda.adaptation.loop import Adaptation, adapt
+from confuda.adaptation.methods import METHOD_CLASSES
+from confuda.adaptation.methods.ablation import ABLATIONS
+from confuda.adaptation.methods.base import ViewOutput, Views
+from confuda.adaptation.settings import METHODS, AdaptationSettings, make_settings
+from confuda.app.cli import main
+from confuda.bundle.format import load_bundle
+from confuda.imaging.augmentation import warp
+from confuda.imaging.stack import ShortAxisStack
+from confuda.inference.prediction import clean_up, predict_probabilities
 from confuda.losses.adversarial import compute_domain_loss, compute_information_maps, compute_softmax_maps
 from confuda.losses.blocks import contrast_blocks
 from confuda.losses.centroids import SourceBank
-from confuda.methods import METHOD_CLASSES
-from confuda.methods.ablation import ABLATIONS
-from confuda.methods.base import ViewOutput, Views
 from confuda.networks.discriminator import Discriminator
 from confuda.networks.drunet import DRUNet
-from confuda.predict import clean_up, predict_probabilities
-from confuda.settings import METHODS, AdaptationSettings, make_settings
 
 CPU = torch.device("cpu")
 DEVELOPERS = Path(__file__).resolve().parents[2] / "docs" / "developers.md"

@@ -5,7 +5,7 @@ import pytest
 import SimpleITK as sitk
 
 from confuda.errors import InputError
-from confuda.evaluation.metrics import (
+from confuda.measure.metrics import (
     compute_myocardial_mass_g,
     compute_volumes_ml,
     evaluate,

@@ -6,9 +6,9 @@ import SimpleITK as sitk
 from Testing.conftest import make_heart
 from Testing.method.toy_mscmrseg import write_patient
 
-from confuda.data.mscmrseg import DATASET, find_mscmrseg_patients
-from confuda.data.slices import load_slices
 from confuda.errors import InputError
+from confuda.training.mscmrseg import DATASET, find_mscmrseg_patients
+from confuda.training.slices import load_slices
 
 
 @pytest.mark.parametrize("registered", [True, False])

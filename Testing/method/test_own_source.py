@@ -8,11 +8,11 @@ import pytest
 import SimpleITK as sitk
 from Testing.conftest import make_heart
 
-from confuda.bundle import load_bundle
-from confuda.cli import main
-from confuda.data.acdc import find_acdc_cases, split_acdc_cases
+from confuda.app.cli import main
+from confuda.bundle.format import load_bundle
 from confuda.errors import UsageError
 from confuda.labels import parse_label_values
+from confuda.training.acdc import find_acdc_cases, split_acdc_cases
 
 OWN_VALUES = np.array([0, 2, 1, 5], np.uint8)
 """MYO 2, LV 1, RV 5."""

@@ -5,8 +5,8 @@ import pytest
 import SimpleITK as sitk
 from Testing.conftest import SAMPLE_TRUTH, make_heart
 
-from confuda.data.segmentation_file import read_segmentation
-from confuda.presence import find_doubt, measure_marks
+from confuda.inference.plausibility import find_doubt, measure_marks
+from confuda.io.segmentation_file import read_segmentation
 
 
 def draw(slices: int = 6) -> np.ndarray:

@@ -13,20 +13,20 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from confuda.acceptance import form_opinion
-from confuda.bundle import load_bundle
-from confuda.cli import main
-from confuda.data.stack import ShortAxisStack
-from confuda.data.volume_file import read_volume
+from confuda.adaptation.settings import AdaptationSettings
+from confuda.app.cli import main
+from confuda.app.pipeline import Job, run_job
+from confuda.bundle.format import load_bundle
+from confuda.imaging.stack import ShortAxisStack
+from confuda.inference.acceptance import form_opinion
+from confuda.io.volume_file import read_volume
 from confuda.labels import STRUCTURES
-from confuda.pipeline import Job, run_job
 from confuda.report.case import Case, hide_names
 from confuda.report.curves import collect_terms, draw_curve
 from confuda.report.outlines import format_path, trace_outlines
 from confuda.report.page import build_page, choose_slices
 from confuda.report.pictures import encode_slices
 from confuda.report.uncertainty import compute_entropy, measure_uncertainty
-from confuda.settings import AdaptationSettings
 
 VOID = {"meta", "input", "br", "image", "use", "path", "line", "circle", "polyline"}
 
@@ -213,7 +213,7 @@ def test_it_is_drawn_without_matplotlib(volume, small_bundle_folder, tmp_path) -
     """As in Slicer, which has torch, numpy and SimpleITK only."""
     program = (
         "import sys; sys.modules.update(matplotlib=None, scipy=None, PIL=None, monai=None); "
-        "from confuda.cli import main; sys.exit(main(sys.argv[1:]))"
+        "from confuda.app.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, "adapt", volume, "-o", tmp_path / "o.nrrd", "--bundle", small_bundle_folder]

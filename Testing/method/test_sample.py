@@ -7,11 +7,11 @@ import pytest
 import SimpleITK as sitk
 
 import confuda
-from confuda.data.segmentation_file import read_segmentation
-from confuda.data.volume_file import read_volume
 from confuda.errors import InputError
-from confuda.evaluation.metrics import check_same_grid, compute_volumes_ml
+from confuda.io.segmentation_file import read_segmentation
+from confuda.io.volume_file import read_volume
 from confuda.labels import LV, MYO, RV
+from confuda.measure.metrics import check_same_grid, compute_volumes_ml
 from confuda.training.sample import IMAGE_NAME, TRUTH_NAME, main, simulate_lge
 
 SHIPPED = Path(confuda.__file__).resolve().parents[1] / "Resources" / "SampleData"

@@ -9,10 +9,10 @@ import os
 
 import pytest
 
-from confuda.drafts import TargetFolder, name_draft
+from confuda.app.worker import LONGEST_NAME, parse_job
 from confuda.errors import BundleError, InputError, UsageError, is_out_of_memory
+from confuda.io.atomic import TargetFolder, name_draft
 from confuda.privacy import hide_paths
-from confuda.worker import LONGEST_NAME, parse_job
 
 
 @pytest.mark.parametrize(

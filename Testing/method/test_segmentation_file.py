@@ -11,8 +11,8 @@ import pytest
 import SimpleITK as sitk
 
 import confuda
-from confuda.data.segmentation_file import read_segmentation, write_segmentation
 from confuda.errors import InputError, UsageError
+from confuda.io.segmentation_file import read_segmentation, write_segmentation
 from confuda.labels import DATASET_VALUES, LV, MYO, OWN_TERMINOLOGY, RV, STRUCTURES, map_labels
 
 ENDINGS = ["seg.nrrd", "nii.gz", "nii", "nrrd", "mha"]
@@ -152,7 +152,7 @@ def test_a_disk_that_fills_up_leaves_the_old_file_and_nothing_else(tmp_path):
     paths = [write_segmentation(make_labelmap(1), tmp_path / f"heart.{ending}") for ending in ENDINGS]
     script = (
         "import resource, signal, sys, numpy, SimpleITK as sitk\n"
-        "from confuda.data.segmentation_file import write_segmentation\n"
+        "from confuda.io.segmentation_file import write_segmentation\n"
         "from confuda.errors import InputError\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"

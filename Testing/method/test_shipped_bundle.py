@@ -7,10 +7,10 @@ import pytest
 import SimpleITK as sitk
 from Testing.conftest import SAMPLE, SAMPLE_TRUTH
 
-from confuda.bundle import SHIPPED_BUNDLE, read_description
-from confuda.cli import main
-from confuda.data.segmentation_file import read_segmentation
-from confuda.evaluation.metrics import evaluate
+from confuda.app.cli import main
+from confuda.bundle.format import SHIPPED_BUNDLE, read_description
+from confuda.io.segmentation_file import read_segmentation
+from confuda.measure.metrics import evaluate
 
 
 def segment(volume, output, *options) -> dict:

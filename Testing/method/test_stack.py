@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from confuda.data.stack import ShortAxisStack, find_slice_axis, normalise_intensity
+from confuda.imaging.stack import ShortAxisStack, find_slice_axis, normalise_intensity
 
 ORIENTATIONS = [(axes, flips) for axes in permutations(range(3)) for flips in product((False, True), repeat=3)]
 
@@ -159,6 +159,6 @@ def test_a_large_volume_in_portions_is_the_same_as_whole(monkeypatch) -> None:
         return stack.slices, sitk.GetArrayFromImage(stack.crop(None, 24).restore(probabilities))
 
     whole = do_all()
-    monkeypatch.setattr("confuda.data.stack.PORTION_VOXELS", 1200)
+    monkeypatch.setattr("confuda.imaging.stack.PORTION_VOXELS", 1200)
     for part, expected in zip(do_all(), whole):
         np.testing.assert_array_equal(part, expected)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from confuda.target import choose_target_slices
+from confuda.adaptation.target import choose_target_slices
 
 
 def make_labels() -> np.ndarray:

@@ -9,10 +9,10 @@ import SimpleITK as sitk
 import torch
 from Testing.conftest import make_heart
 
-from confuda.bundle import load_bundle
-from confuda.cli import main
-from confuda.data.acdc import find_acdc_cases, load_slices, split_acdc_cases
-from confuda.data.augment import (
+from confuda.app.cli import main
+from confuda.bundle.format import load_bundle
+from confuda.errors import InputError
+from confuda.imaging.augmentation import (
     ContrastSettings,
     GeometrySettings,
     map_intensity,
@@ -21,7 +21,7 @@ from confuda.data.augment import (
     sample_grid,
     warp,
 )
-from confuda.errors import InputError
+from confuda.training.acdc import find_acdc_cases, load_slices, split_acdc_cases
 from confuda.training.checkpoint import load_checkpoint
 from confuda.training.segmenter import SegmenterSettings, train_segmenter
 

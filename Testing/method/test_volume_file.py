@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from confuda.data.volume_file import read_volume
 from confuda.errors import InputError
+from confuda.io.volume_file import read_volume
 
 OBLIQUE = (0.8, 0.0, 0.6, 0.0, 1.0, 0.0, -0.6, 0.0, 0.8)
 

@@ -83,7 +83,7 @@ def test_command_is_understood(command):
     program, *rest = command.words
     program = Path(program).name
     if program == "confuda":
-        from confuda.options import build_parser
+        from confuda.app.options import build_parser
 
         build_parser().parse_args(rest)
         assert rest[0] in RUN or f"confuda {rest[0]}" in PARSED_AND_TESTED_IN, "nothing runs this command"
@@ -153,7 +153,7 @@ def readers_folder(tmp_path_factory, small_bundle_folder):
         sitk.WriteImage(volume, str(folder / name))
     (folder / SAMPLES).mkdir(parents=True)
     sitk.WriteImage(volume, str(folder / SAMPLES / "SimulatedLGE.nrrd"))
-    from confuda.data.segmentation_file import write_segmentation
+    from confuda.io.segmentation_file import write_segmentation
 
     write_segmentation(truth, folder / SAMPLES / "SimulatedLGE-truth.seg.nrrd")
     sitk.WriteImage(truth, str(folder / "reference.nii.gz"))
@@ -166,7 +166,7 @@ def readers_folder(tmp_path_factory, small_bundle_folder):
 @pytest.mark.parametrize("document", RUN_IN)
 def test_commands_run_one_after_the_other(document, readers_folder, small_bundle_folder, monkeypatch, capsys):
     pytest.importorskip("torch")
-    from confuda.cli import main
+    from confuda.app.cli import main
 
     monkeypatch.chdir(readers_folder)
     commands = [command for command in COMMANDS if command.document == document]
@@ -278,7 +278,7 @@ def find_names(path: Path) -> set:
 
 def test_each_formula_is_where_the_method_page_says():
     package = REPOSITORY / "ConFUDASegment" / "confuda"
-    from confuda.settings import AdaptationSettings
+    from confuda.adaptation.settings import AdaptationSettings
 
     settings = {field.name for field in dataclasses.fields(AdaptationSettings)}
     checked = 0
@@ -297,7 +297,7 @@ def test_each_formula_is_where_the_method_page_says():
 
 
 def test_shipped_values_of_the_method_page_are_the_defaults():
-    from confuda.settings import AdaptationSettings
+    from confuda.adaptation.settings import AdaptationSettings
 
     defaults = {field.name: field.default for field in dataclasses.fields(AdaptationSettings)}
     words = {"yes": True, "no": False, "mean": True}

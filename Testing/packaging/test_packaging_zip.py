@@ -82,7 +82,7 @@ def copy_tree(folder: Path) -> Path:
 @pytest.mark.parametrize(
     "file, old, new, says",
     [
-        ("ConFUDASegment/CMakeLists.txt", "confuda/adapt.py", "confuda/adopt.py", "confuda/adopt.py"),
+        ("ConFUDASegment/CMakeLists.txt", "confuda/adaptation/loop.py", "confuda/adopt.py", "confuda/adopt.py"),
         ("ConFUDASegment/CMakeLists.txt", "RESOURCES ${", "RESSOURCES ${", "RESSOURCES"),
         ("CMakeLists.txt", 'EXTENSION_CATEGORY "Cardiac"', 'EXTENSION_CATEGORY ""', "EXTENSION_CATEGORY is not set"),
         ("CMakeLists.txt", 'DEPENDS "PyTorch"', "DEPENDS PyTorch;Other", "one quoted string"),
@@ -166,7 +166,7 @@ node = widget.logic.adaptAndSegment(
     settings={"steps": 2},
     onProgress=lambda progress: steps.append(progress.step) if progress.stage == "adapt" else None,
 )
-program = "import confuda.bundle as b; print(b.__file__); print(b.SHIPPED_BUNDLE)"
+program = "import confuda.bundle.format as b; print(b.__file__); print(b.SHIPPED_BUNDLE)"
 worker = subprocess.run(
     [sys.executable, "-c", program],
     env=workerEnvironment(os.path.dirname(sys.modules["ConFUDASegment"].__file__)),

@@ -179,7 +179,7 @@ def test_terminology_is_known_to_slicer(bench):
 
 
 def test_slice_axis_is_the_workers(bench, phantom):
-    from confuda.data.stack import find_slice_axis
+    from confuda.imaging.stack import find_slice_axis
     from ConFUDASegmentLib.volumes import geometryOf
 
     random = np.random.default_rng(1)

@@ -5,7 +5,7 @@ import pytest
 import SimpleITK as sitk
 from Testing.conftest import make_heart
 
-from confuda.data.segmentation_file import read_segmentation, write_segmentation
+from confuda.io.segmentation_file import read_segmentation, write_segmentation
 from confuda.labels import STRUCTURES
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import SimpleITK as sitk
 from Testing.torture.case import Case
 
-from confuda.data.segmentation_file import read_segmentation
-from confuda.evaluation.metrics import measure_dice
+from confuda.app.pipeline import Job, run_job
+from confuda.io.segmentation_file import read_segmentation
 from confuda.labels import STRUCTURES
-from confuda.pipeline import Job, run_job
+from confuda.measure.metrics import measure_dice
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SAMPLE = REPOSITORY / "ConFUDASegment" / "Resources" / "SampleData" / "SimulatedLGE.nrrd"

@@ -70,8 +70,8 @@ def _cancel_command(stage: str, how: str, folder: Path) -> str:
 
 def _cancel_swallowed(folder: Path) -> str:
     """A signal that comes while some library's ``except Exception`` or ``__del__`` is at work must not get lost."""
-    from confuda import cli
-    from confuda.pipeline import read_volume
+    from confuda.app import cli
+    from confuda.app.pipeline import read_volume
 
     place = Place(folder)
 
@@ -80,7 +80,7 @@ def _cancel_swallowed(folder: Path) -> str:
             signal.raise_signal(signal.SIGTERM)
         return read_volume(*arguments, **named)
 
-    with mock.patch("confuda.pipeline.read_volume", interrupt_and_swallow):
+    with mock.patch("confuda.app.pipeline.read_volume", interrupt_and_swallow):
         _, code = _listen(lambda: cli.main(place.list_arguments()))
     assert code == 130, f"code {code}"
     place.check_untouched()
@@ -146,7 +146,7 @@ def _stop_reading(folder: Path) -> str:
     reader, writer = os.pipe()
     program = (
         "import sys, threading\n"
-        "from confuda import worker\n"
+        "from confuda.app import worker\n"
         "class Flood(worker.EventWriter):\n"
         "    def write(self, event, **fields):\n"
         "        super().write(event, **fields)\n"
@@ -196,7 +196,9 @@ def _small_gpu(batch: int, cpu_batch: int = 10**6) -> Iterator[None]:
     """
     import torch
 
-    from confuda import adapt, device, pipeline
+    from confuda import device
+    from confuda.adaptation import loop as adapt
+    from confuda.app import pipeline
     from confuda.networks.drunet import DRUNet
 
     gpu = torch.device("cpu:0")
@@ -223,7 +225,7 @@ def _small_gpu(batch: int, cpu_batch: int = 10**6) -> Iterator[None]:
 
 
 def _run_here(place: Place, **fields: Any) -> Tuple[dict, List[str]]:
-    from confuda.pipeline import Job, Observer, run_job
+    from confuda.app.pipeline import Job, Observer, run_job
 
     class Listener(Observer):
         warnings: List[str] = []
@@ -377,7 +379,7 @@ def _fill_disk_with_bundle(replace: bool, folder: Path) -> str:
 
 
 def _fill_disk_with_preview(folder: Path) -> str:
-    from confuda import pipeline
+    from confuda.app import pipeline
 
     place = Place(folder)
     with mock.patch.object(pipeline, "PREVIEW_EVERY_S", 0.0):
@@ -417,7 +419,7 @@ def _flip_bit(path: Path) -> None:
 
 
 def _take_of_another(path: Path) -> None:
-    from confuda.bundle import SHIPPED_BUNDLE
+    from confuda.bundle.format import SHIPPED_BUNDLE
 
     shutil.copy(SHIPPED_BUNDLE / path.name, path)
 
@@ -438,7 +440,7 @@ BUNDLE_DAMAGES = {
 
 
 def _damage_bundle(name: str, damage: Callable[[Path], None], folder: Path) -> str:
-    from confuda import cli
+    from confuda.app import cli
 
     bundle = shutil.copytree(share_toy_bundle(), folder / "bundle")
     damage(bundle / name)
@@ -464,7 +466,7 @@ def _listen(call: Callable[[], int]) -> Tuple[str, int]:
 
 
 def _describe_differently(fields: dict, word: str, folder: Path) -> str:
-    from confuda.bundle import load_bundle
+    from confuda.bundle.format import load_bundle
     from confuda.errors import BundleError
 
     bundle = shutil.copytree(share_toy_bundle(), folder / "bundle")
@@ -498,7 +500,7 @@ def _two_jobs(folder: Path) -> str:
 
 def _two_bundles(folder: Path) -> str:
     """Two jobs keep their adapted network under one name, where an earlier bundle lies."""
-    from confuda.bundle import load_bundle
+    from confuda.bundle.format import load_bundle
 
     place = Place(folder)
     bundle = folder / "kept" / "adapted"
@@ -537,7 +539,7 @@ def _jump_clock(program: str, folder: Path) -> str:
 
 def _left_by_another(folder: Path) -> str:
     """Drafts that are being written by a live process, or came after the job had begun, stay."""
-    from confuda.drafts import TargetFolder, name_draft
+    from confuda.io.atomic import TargetFolder, name_draft
 
     outputs = folder / "outputs"
     outputs.mkdir()
@@ -560,7 +562,7 @@ def _left_by_another(folder: Path) -> str:
 
 def _exchange_fails(folder: Path) -> str:
     """No atomic exchange of folders here, and the second of two renames fails."""
-    from confuda import bundle
+    from confuda.bundle import format as bundle
     from confuda.errors import InputError
 
     place = folder / "kept" / "adapted"

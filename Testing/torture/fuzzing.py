@@ -29,7 +29,7 @@ import SimpleITK as sitk
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from confuda.settings import METHODS, MODES, PRESETS, AdaptationSettings
+from confuda.adaptation.settings import METHODS, MODES, PRESETS, AdaptationSettings
 
 LONGEST_S = 60
 """A single example that takes longer hangs."""
@@ -185,7 +185,7 @@ def make_tiny_bundle(folder: Path) -> Path:
     """A bundle of the real format whose networks are as small as they can be, with random weights."""
     import torch
 
-    from confuda.bundle import Bundle, save_bundle
+    from confuda.bundle.format import Bundle, save_bundle
     from confuda.labels import CLASS_NAMES
     from confuda.losses.centroids import SourceBank
     from confuda.networks.drunet import DRUNet
@@ -215,7 +215,7 @@ def make_tiny_bundle(folder: Path) -> Path:
 
 def edit_bundle(folder: Path, edit: BundleEdit) -> None:
     """Change the bundle in ``folder``."""
-    from confuda.bundle import DESCRIPTION_NAME, FILE_NAMES, hash_file
+    from confuda.bundle.format import DESCRIPTION_NAME, FILE_NAMES, hash_file
 
     path = folder / edit.file
     content = path.read_bytes()
@@ -252,9 +252,9 @@ def check_bundle(folder: Path) -> bool:
     """
     import torch
 
-    from confuda.bundle import load_bundle
+    from confuda.bundle.format import load_bundle
     from confuda.errors import BundleError
-    from confuda.predict import NO_FLIP, predict_probabilities
+    from confuda.inference.prediction import NO_FLIP, predict_probabilities
 
     try:
         bundle = load_bundle(folder)
@@ -397,7 +397,7 @@ class HeldInput:
 
 def fuzz_jobs(count: int, number: int = 0) -> str:
     """``count`` changed job lines into the worker's door, in this process; their volume is not there."""
-    from confuda.worker import serve
+    from confuda.app.worker import serve
 
     outcomes: List[str] = []
     with tempfile.TemporaryDirectory() as place:
@@ -425,8 +425,8 @@ def fuzz_worker(count: int, number: int = 0) -> str:
     """
     import torch
 
-    from confuda.pipeline import run_job
-    from confuda.worker import parse_job
+    from confuda.app.pipeline import run_job
+    from confuda.app.worker import parse_job
 
     outcomes: List[str] = []
     with tempfile.TemporaryDirectory() as place:
@@ -494,7 +494,7 @@ def _become_worker(stdin: int, stdout: int, others: Tuple[int, int]) -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (_measure_address_space() + MOST_MEMORY_BYTES, hard))
         sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)
-        from confuda.worker import main
+        from confuda.app.worker import main
 
         code = main()
     finally:
@@ -573,7 +573,7 @@ GRIDS = st.builds(
 
 def check_stack(example: Tuple[Grid, float, int]) -> None:
     """A volume's slices are usable, and labels come back to the voxels from which they were taken."""
-    from confuda.data.stack import ShortAxisStack
+    from confuda.imaging.stack import ShortAxisStack
 
     grid, spacing_mm, number = example
     rng = np.random.default_rng(number)
@@ -647,7 +647,7 @@ def fuzz_stack(count: int, number: int = 0) -> str:
 
 def fuzz_labels(count: int, number: int = 0) -> str:
     """Labels written and read again are the same, in every format and on every grid."""
-    from confuda.data.segmentation_file import ENDINGS, read_segmentation, write_segmentation
+    from confuda.io.segmentation_file import ENDINGS, read_segmentation, write_segmentation
     from confuda.labels import DATASET_VALUES, STRUCTURES, map_labels
 
     with tempfile.TemporaryDirectory() as place:

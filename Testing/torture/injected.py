@@ -23,7 +23,7 @@ def _pause() -> None:
 def stay_in(stage: str) -> None:
     """The stage never ends and never asks whether it was cancelled; in "write", half of the file is written by then."""
     if stage != "write":
-        from confuda import pipeline
+        from confuda.app import pipeline
 
         setattr(pipeline, _STAGES[stage], lambda *arguments, **named: _pause())
         return
@@ -43,7 +43,7 @@ def limit_memory(megabytes: str) -> None:
     """Address space for so many MB more than the program has when its job begins."""
     import resource
 
-    from confuda import pipeline
+    from confuda.app import pipeline
 
     check = pipeline.Job.check
 
@@ -94,12 +94,12 @@ def main() -> int:
     name, _, value = fault.partition(":")
     FAULTS[name](value)
     if program == "worker":
-        from confuda import worker
+        from confuda.app import worker
 
         code = worker.main()
         sys.stderr.flush()
         os._exit(code)
-    from confuda import cli
+    from confuda.app import cli
 
     return cli.main(arguments)
 

@@ -43,7 +43,7 @@ class Outcome(NamedTuple):
 
 def run_here(arguments: Sequence[str]) -> Outcome:
     """The command line in this process: many cases share the seconds that torch takes to load."""
-    from confuda.cli import main
+    from confuda.app.cli import main
 
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

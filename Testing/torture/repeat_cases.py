@@ -10,8 +10,8 @@ from typing import List
 import SimpleITK as sitk
 from Testing.torture.case import Case
 
-from confuda.evaluation.metrics import measure_dice
 from confuda.labels import STRUCTURES
+from confuda.measure.metrics import measure_dice
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SAMPLE = REPOSITORY / "ConFUDASegment" / "Resources" / "SampleData" / "SimulatedLGE.nrrd"

@@ -146,7 +146,7 @@ def _copy_bundle(folder: Path) -> Path:
 
 def _replace_file(bundle: Path, name: str, content: bytes) -> None:
     """Another content, of which bundle.json knows."""
-    from confuda.bundle import hash_file
+    from confuda.bundle.format import hash_file
 
     (bundle / name).write_bytes(content)
     path = bundle / "bundle.json"
@@ -156,7 +156,7 @@ def _replace_file(bundle: Path, name: str, content: bytes) -> None:
 
 
 def _expect_refusal(bundle: Path, word: str = "") -> str:
-    from confuda.bundle import load_bundle
+    from confuda.bundle.format import load_bundle
     from confuda.errors import BundleError
 
     try:
@@ -280,7 +280,7 @@ def _link_outside(name: str, relative: bool, folder: Path) -> str:
 
 
 def _link_whole_bundle(folder: Path) -> str:
-    from confuda.bundle import load_bundle
+    from confuda.bundle.format import load_bundle
 
     os.symlink(_copy_bundle(folder), folder / "link")
     load_bundle(folder / "link")
@@ -289,10 +289,10 @@ def _link_whole_bundle(folder: Path) -> str:
 
 def _evaluate_texts(folder: Path) -> str:
     """Texts that would leave a file if anything evaluated them: in bundle.json, in a job, and as names of files."""
-    from confuda.bundle import load_bundle, save_bundle
+    from confuda.app.pipeline import run_job
+    from confuda.app.worker import parse_job
+    from confuda.bundle.format import load_bundle, save_bundle
     from confuda.errors import ConfudaError
-    from confuda.pipeline import run_job
-    from confuda.worker import parse_job
 
     place = Place(folder)
     marker = folder / "evaluated"
@@ -445,7 +445,7 @@ def _fail_with_patient(folder: Path) -> str:
     """An error nobody foresaw, whose text names the file: what the worker hands on for a bug report."""
     place = Place(folder)
     program = (
-        "from confuda import pipeline, worker\n"
+        "from confuda.app import pipeline, worker\n"
         "import os\n"
         "def fail(path): raise ValueError(f'cannot unpack {path}: bad block in {str(path)!r}')\n"
         "pipeline.read_volume = fail\n"
@@ -499,8 +499,8 @@ def _watch(program: str, folder: Path) -> str:
 
 def _look_at_temporary_folders(folder: Path) -> str:
     """With the most generous umask."""
-    from confuda import bundle
-    from confuda.data.volume_file import read_image
+    from confuda.bundle import format as bundle
+    from confuda.io.volume_file import read_image
 
     modes: Dict[str, int] = {}
     make = tempfile.mkdtemp

@@ -16,7 +16,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(PACKAGE), "OMP_NUM_THREADS": "1"}
 
 def start_worker() -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "confuda.worker"],
+        [sys.executable, "-m", "confuda.app.worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -105,7 +105,7 @@ def test_cancel_before_the_job_has_even_begun(job) -> None:
 
 
 def test_previews_are_labelmaps_on_the_volumes_grid(job, tmp_path, monkeypatch) -> None:
-    from confuda import pipeline
+    from confuda.app import pipeline
 
     monkeypatch.setattr(pipeline, "PREVIEW_EVERY_S", 0.0)
     (tmp_path / "previews").mkdir()

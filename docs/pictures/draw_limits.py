@@ -18,10 +18,10 @@ import numpy as np
 import SimpleITK as sitk
 from PIL import Image
 
-from confuda.data.segmentation_file import read_segmentation
-from confuda.evaluation.contours import draw_contours
-from confuda.evaluation.metrics import compute_volumes_ml, measure_dice
+from confuda.io.segmentation_file import read_segmentation
 from confuda.labels import LV, MYO, RV, STRUCTURES
+from confuda.measure.metrics import compute_volumes_ml, measure_dice
+from confuda.report.contours import draw_contours
 
 SAMPLES = Path(__file__).resolve().parents[2] / "ConFUDASegment" / "Resources" / "SampleData"
 METHODS = {"without adaptation": "none", "ConFUDA": "confuda"}

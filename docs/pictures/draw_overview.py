@@ -19,9 +19,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from confuda.data.segmentation_file import read_segmentation
-from confuda.evaluation.contours import INK, LINE_STYLES, PAPER, brighten
+from confuda.io.segmentation_file import read_segmentation
 from confuda.labels import LV, MYO, STRUCTURES, Structure
+from confuda.report.contours import INK, LINE_STYLES, PAPER, brighten
 
 SAMPLE = Path(__file__).resolve().parents[2] / "ConFUDASegment" / "Resources" / "SampleData" / "SimulatedLGE.nrrd"
 SLICES = (1, 4, 6)

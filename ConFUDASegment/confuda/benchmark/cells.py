@@ -18,20 +18,20 @@ import numpy as np
 import torch
 
 from confuda import __version__
-from confuda.adapt import adapt
+from confuda.adaptation.loop import adapt
+from confuda.adaptation.settings import AdaptationSettings
+from confuda.app.pipeline import measure_peak_memory_mb
 from confuda.benchmark.folds import Fold
 from confuda.benchmark.recipe import Recipe
 from confuda.benchmark.source_model import crop_middle
-from confuda.bundle import Bundle, hash_file
-from confuda.data.mscmrseg import DATASET, LGE, MsCmrSegPatient
-from confuda.data.segmentation_file import read_segmentation, write_segmentation
-from confuda.data.stack import HeartCrop
-from confuda.evaluation.metrics import evaluate
+from confuda.bundle.format import Bundle, hash_file
+from confuda.imaging.stack import HeartCrop
+from confuda.inference.prediction import NO_FLIP, predict_probabilities
+from confuda.io.segmentation_file import read_segmentation, write_segmentation
 from confuda.labels import STRUCTURES
+from confuda.measure.metrics import evaluate
 from confuda.networks.drunet import DRUNet
-from confuda.pipeline import measure_peak_memory_mb
-from confuda.predict import NO_FLIP, predict_probabilities
-from confuda.settings import AdaptationSettings
+from confuda.training.mscmrseg import DATASET, LGE, MsCmrSegPatient
 
 CELL_FORMAT = 1
 CELLS_FOLDER = "cells"

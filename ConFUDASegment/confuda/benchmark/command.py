@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 import torch
 
 from confuda import __version__
+from confuda.adaptation.methods.ablation import ABLATIONS
 from confuda.benchmark import published
 from confuda.benchmark.cells import (
     CONTROL,
@@ -31,12 +32,11 @@ from confuda.benchmark.folds import Fold, make_folds
 from confuda.benchmark.recipe import SETTINGS, Recipe, make_recipe
 from confuda.benchmark.source_model import count_source_slices, prepare_source
 from confuda.benchmark.tables import TableRow, format_csv, format_markdown
-from confuda.bundle import Bundle
-from confuda.data.mscmrseg import MsCmrSegPatient, find_mscmrseg_patients
+from confuda.bundle.format import Bundle
 from confuda.device import fixed_precision
 from confuda.errors import InputError, UsageError
-from confuda.launch import LaunchOptions, choose_launch_device, launch_fabric, leave_fabric
-from confuda.methods.ablation import ABLATIONS
+from confuda.training.launch import LaunchOptions, choose_launch_device, launch_fabric, leave_fabric
+from confuda.training.mscmrseg import MsCmrSegPatient, find_mscmrseg_patients
 
 TABLES = ("table1", "table2")
 SOURCES_FOLDER = "sources"
@@ -69,7 +69,7 @@ class BenchmarkOptions:
     seed: of the split into folds and of the source networks; seeds: of the adaptations, one run each. only_folds: the
     numbers of those folds that are run, all by default. values: overrides by name (see ``recipe.make_recipe``).
     devices, nodes: how many processes fill the table, a whole cell at a time. precision: of adaptation and prediction
-    (see ``confuda.launch``).
+    (see ``confuda.training.launch``).
     """
 
     table: str

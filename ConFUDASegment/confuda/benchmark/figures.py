@@ -11,11 +11,11 @@ import numpy as np
 import SimpleITK as sitk
 
 from confuda.benchmark.tables import TableRow
-from confuda.data.mscmrseg import DATASET, LGE, MsCmrSegPatient
-from confuda.data.segmentation_file import read_segmentation
-from confuda.data.volume_file import read_image
 from confuda.errors import UsageError
-from confuda.evaluation.contours import draw_contours
+from confuda.io.segmentation_file import read_segmentation
+from confuda.io.volume_file import read_image
+from confuda.report.contours import draw_contours
+from confuda.training.mscmrseg import DATASET, LGE, MsCmrSegPatient
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

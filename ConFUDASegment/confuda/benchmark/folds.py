@@ -4,8 +4,8 @@ from typing import List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
-from confuda.data.mscmrseg import BSSFP, LGE, MsCmrSegPatient
 from confuda.errors import InputError, UsageError
+from confuda.training.mscmrseg import BSSFP, LGE, MsCmrSegPatient
 
 SOURCE_SHARE = 2 / 3
 """Share of a fold's training patients whose bSSFP is the source; the LGE of the others is the target."""

@@ -5,8 +5,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, Dict, Mapping, Tuple
 
+from confuda.adaptation.settings import AdaptationSettings, make_settings
 from confuda.errors import UsageError
-from confuda.settings import AdaptationSettings, make_settings
 from confuda.training.command import make_training_settings
 from confuda.training.rain import RainSettings
 
@@ -90,7 +90,8 @@ _ALWAYS = (
     "No label of a target or test patient chooses anything.",
     "Images are cut around their own middle, source images (which have labels) around the heart.",
     "The paper gives no ranges for its affine motion: here it is any rotation and flip, scale 0.75 to 1.35, shear and "
-    "shift. While a method adapts (confuda.adapt), source images are also moved elastically, by about 2 pixels.",
+    "shift. While a method adapts (confuda.adaptation.loop), source images are also moved elastically, by about 2 "
+    "pixels.",
     "RAIN's VGG encoder is trained as an autoencoder. RAIN sees bSSFP and T2 of the source patients, no label.",
     "Predictions are the network's own: no flips averaged, no clean-up. An empty one is the worst case: Dice 0 and the "
     "image's diagonal as distance. Distances are in mm.",

@@ -13,24 +13,24 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from confuda import __version__
-from confuda.adapt import SOURCE_GEOMETRY
+from confuda.adaptation.loop import SOURCE_GEOMETRY
 from confuda.benchmark.folds import Fold
 from confuda.benchmark.recipe import Recipe, SourceSettings
-from confuda.bundle import DESCRIPTION_NAME, Bundle, load_bundle, save_bundle
-from confuda.data.augment import sample_grid, warp
-from confuda.data.mscmrseg import BSSFP, DATASET, T2
-from confuda.data.slices import SliceSet, load_slices, quantise
-from confuda.data.stack import HeartCrop, ShortAxisStack, find_slice_axis
-from confuda.data.volume_file import read_volume
+from confuda.bundle.exemplars import compute_source_bank
+from confuda.bundle.format import DESCRIPTION_NAME, Bundle, load_bundle, save_bundle
 from confuda.device import compute_in_mixed_precision
 from confuda.errors import InputError
-from confuda.exemplars import compute_source_bank
+from confuda.imaging.augmentation import sample_grid, warp
+from confuda.imaging.stack import HeartCrop, ShortAxisStack, find_slice_axis
+from confuda.io.volume_file import read_volume
 from confuda.labels import CLASS_NAMES
 from confuda.losses.segmentation import compute_segmentation_loss
 from confuda.networks.drunet import DRUNet
+from confuda.training.mscmrseg import BSSFP, DATASET, T2
 from confuda.training.rain import RUN_NAME as RAIN_RUN
 from confuda.training.rain import train_rain
 from confuda.training.run import TrainingRun, name_checkpoint
+from confuda.training.slices import SliceSet, load_slices, quantise
 
 SOURCE_RUN = "source"
 BUNDLE_FOLDER = "bundle"

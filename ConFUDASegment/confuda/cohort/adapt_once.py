@@ -11,21 +11,21 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 import torch
 
-from confuda.acceptance import Opinion, form_opinion, judge_adaptation
-from confuda.adapt import adapt
-from confuda.bundle import Bundle, load_bundle, read_description, save_bundle
+from confuda.adaptation.loop import adapt
+from confuda.adaptation.settings import make_settings
+from confuda.adaptation.target import choose_target_slices
+from confuda.bundle.exemplars import compute_source_bank
+from confuda.bundle.format import Bundle, load_bundle, read_description, save_bundle
 from confuda.cohort.case import stage_volume, use_threads
 from confuda.cohort.volumes import CohortVolume
-from confuda.data.heart import find_heart
-from confuda.data.stack import HeartCrop, ShortAxisStack
-from confuda.data.volume_file import read_volume
 from confuda.device import choose_device
 from confuda.errors import BundleError, InputError
-from confuda.exemplars import compute_source_bank
+from confuda.imaging.stack import HeartCrop, ShortAxisStack
+from confuda.inference.acceptance import Opinion, form_opinion, judge_adaptation
+from confuda.inference.heart import find_heart
+from confuda.inference.plausibility import find_doubt
+from confuda.io.volume_file import read_volume
 from confuda.networks.drunet import DRUNet
-from confuda.presence import find_doubt
-from confuda.settings import make_settings
-from confuda.target import choose_target_slices
 
 MODE = "full"
 

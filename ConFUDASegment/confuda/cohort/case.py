@@ -25,7 +25,7 @@ PICTURE_WIDTH = 600
 class CaseTask:
     """What a worker needs to know of a case; it travels as a pickle between our own processes.
 
-    job: fields of ``confuda.pipeline.Job`` beside volume and output; threads: CPU threads to use.
+    job: fields of ``confuda.app.pipeline.Job`` beside volume and output; threads: CPU threads to use.
     """
 
     volume: CohortVolume
@@ -93,7 +93,7 @@ def hide_names(text: str, task: CaseTask) -> str:
 
 
 def _segment(task: CaseTask) -> Tuple[Dict[str, Any], bool]:
-    from confuda.pipeline import Job, run_job
+    from confuda.app.pipeline import Job, run_job
 
     with stage_volume(task.volume) as path:
         summary = run_job(Job(path, task.files.segmentation, **task.job))
@@ -133,11 +133,11 @@ def _draw_picture(volume: Path, files: CaseFiles) -> bool:
     import numpy as np
     import SimpleITK as sitk
 
-    from confuda.data.segmentation_file import read_segmentation
-    from confuda.data.stack import CanonicalFrame
-    from confuda.data.volume_file import read_volume
     from confuda.errors import UsageError
-    from confuda.evaluation.contours import draw_contours
+    from confuda.imaging.stack import CanonicalFrame
+    from confuda.io.segmentation_file import read_segmentation
+    from confuda.io.volume_file import read_volume
+    from confuda.report.contours import draw_contours
 
     image = read_volume(volume).image
     frame = CanonicalFrame.from_image(image)
@@ -169,8 +169,8 @@ def _make_palette() -> Any:
     import numpy as np
     from PIL import Image
 
-    from confuda.evaluation.contours import brighten
     from confuda.labels import STRUCTURES
+    from confuda.report.contours import brighten
 
     greys = np.repeat(np.linspace(0, 255, 52)[:, None], 3, axis=1)
     colors = [255 * np.array(brighten(structure)) for structure in STRUCTURES]

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from confuda import __version__
-from confuda.bundle import SHIPPED_BUNDLE, read_description
+from confuda.adaptation.settings import DEFAULT_PRESET, METHODS, MODES, make_settings
+from confuda.bundle.format import SHIPPED_BUNDLE, read_description
 from confuda.cohort.adapt_once import AdaptOnceResult, AdaptOnceTask, adapt_once, choose_volumes, has_bundle
 from confuda.cohort.case import CaseTask, hide_names, run_case
 from confuda.cohort.contact_sheet import write_contact_sheet
@@ -34,7 +35,6 @@ from confuda.cohort.record import (
 from confuda.cohort.table import find_flags, write_table
 from confuda.cohort.volumes import MARKER_NAME, CohortVolume, find_volumes
 from confuda.errors import InputError, UsageError
-from confuda.settings import DEFAULT_PRESET, METHODS, MODES, make_settings
 
 TABLE_NAME = "results.csv"
 SHEET_NAME = "contact-sheet.html"

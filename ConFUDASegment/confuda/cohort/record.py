@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, Dict, Mapping, NamedTuple, Optional
 
 from confuda import __version__
-from confuda.bundle import DESCRIPTION_NAME, verify_bundle
+from confuda.bundle.format import DESCRIPTION_NAME, verify_bundle
 from confuda.cohort.volumes import CohortVolume, list_files
 
 RECORD_FORMAT = 1
 DONE, FAILED = "done", "failed"
 DRAFT_PREFIX = ".confuda-"
-"""How the names of files begin that are still being written, here and in ``confuda.data.segmentation_file``."""
+"""How the names of files begin that are still being written, here and in ``confuda.io.segmentation_file``."""
 
 
 class CaseFiles(NamedTuple):

@@ -10,8 +10,8 @@ from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple
 
 import SimpleITK as sitk
 
-from confuda.data.itk_silence import keep_itk_quiet
 from confuda.errors import InputError
+from confuda.io.itk_silence import keep_itk_quiet
 
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 SLICER_SEGMENTATION = ".seg.nrrd"

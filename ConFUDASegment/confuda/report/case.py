@@ -7,12 +7,12 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 import SimpleITK as sitk
 
-from confuda.acceptance import Opinion
-from confuda.data.stack import HeartCrop, ShortAxisStack
-from confuda.evaluation.metrics import compute_volumes_ml
+from confuda.adaptation.settings import AdaptationSettings
+from confuda.imaging.stack import HeartCrop, ShortAxisStack
+from confuda.inference.acceptance import Opinion
+from confuda.measure.metrics import compute_volumes_ml
 from confuda.privacy import HIDDEN_PATH, hide_paths
 from confuda.report.uncertainty import Uncertainty, restore_field
-from confuda.settings import AdaptationSettings
 
 
 @dataclass

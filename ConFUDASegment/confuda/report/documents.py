@@ -6,9 +6,9 @@ from typing import Any, Dict, Optional
 import numpy as np
 import SimpleITK as sitk
 
-from confuda.bundle import DESCRIPTION_NAME, Bundle, hash_file
-from confuda.data.stack import HeartCrop
-from confuda.drafts import TargetFolder
+from confuda.bundle.format import DESCRIPTION_NAME, Bundle, hash_file
+from confuda.imaging.stack import HeartCrop
+from confuda.io.atomic import TargetFolder
 from confuda.report.case import Case
 from confuda.report.page import build_page
 from confuda.report.place import choose_map_path, make_folder, write_page

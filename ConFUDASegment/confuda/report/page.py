@@ -11,10 +11,10 @@ import SimpleITK as sitk
 import torch
 
 from confuda import __version__
-from confuda.evaluation.contours import MARGIN_MM, brighten
-from confuda.evaluation.metrics import MYOCARDIAL_DENSITY_G_PER_ML
 from confuda.labels import LV, MYO, RV, STRUCTURES, Structure
+from confuda.measure.metrics import MYOCARDIAL_DENSITY_G_PER_ML
 from confuda.report.case import Case, Outcome, hide_names, restore_maps, restore_outcome, show_upright
+from confuda.report.contours import MARGIN_MM, brighten
 from confuda.report.curves import collect_terms, draw_curve
 from confuda.report.outlines import format_path, trace_outlines
 from confuda.report.pictures import SCALE_COLORS, SCALE_END, encode_maps, encode_slices

@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 from typing import Optional
 
-from confuda.drafts import name_draft
 from confuda.errors import InputError, UsageError
+from confuda.io.atomic import name_draft
 from confuda.report.uncertainty import MAP_NAME, check_map_path, is_own_map
 
 PAGE_NAME = "report.html"

@@ -8,12 +8,12 @@ from typing import Dict
 import numpy as np
 import SimpleITK as sitk
 
-from confuda.acceptance import Opinion
-from confuda.data.segmentation_file import ENDINGS, SLICER_ENDING
-from confuda.data.stack import HeartCrop, resample_in_plane
-from confuda.data.volume_file import read_image
-from confuda.drafts import name_draft
 from confuda.errors import InputError, UsageError
+from confuda.imaging.stack import HeartCrop, resample_in_plane
+from confuda.inference.acceptance import Opinion
+from confuda.io.atomic import name_draft
+from confuda.io.segmentation_file import ENDINGS, SLICER_ENDING
+from confuda.io.volume_file import read_image
 from confuda.labels import STRUCTURES
 
 MAP_NAME = "uncertainty.nrrd"

@@ -7,17 +7,17 @@ from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple, Type
 import torch
 
 from confuda import __version__
-from confuda.bundle import DESCRIPTION_NAME, Bundle, load_bundle, save_bundle
-from confuda.data.acdc import SliceSet, check_split, find_acdc_cases, load_slices, split_acdc_cases
+from confuda.bundle.exemplars import choose_exemplars, compute_source_bank, crop_exemplars
+from confuda.bundle.format import DESCRIPTION_NAME, Bundle, load_bundle, save_bundle
 from confuda.errors import BundleError, UsageError
-from confuda.exemplars import choose_exemplars, compute_source_bank, crop_exemplars
 from confuda.labels import CLASS_NAMES
-from confuda.launch import LaunchOptions
 from confuda.networks.drunet import DRUNet
 from confuda.networks.rain import RAIN
 from confuda.training import rain as rain_training
 from confuda.training import segmenter as segmenter_training
+from confuda.training.acdc import SliceSet, check_split, find_acdc_cases, load_slices, split_acdc_cases
 from confuda.training.checkpoint import load_checkpoint, pick_state
+from confuda.training.launch import LaunchOptions
 from confuda.training.processes import Team
 from confuda.training.rain import RainSettings, train_rain
 from confuda.training.run import name_checkpoint
@@ -201,8 +201,8 @@ def build_bundle(
     """Make a bundle of the averaged segmenter and RAIN in two training folders, with exemplars from ``data``.
 
     ``rain_folder`` may be a bundle, too: its RAIN is kept. ``class_weights`` are those of
-    :func:`confuda.predict.weigh_classes`. ``terms``: "data", "licence" and "citation" of the source, for the
-    description.
+    :func:`confuda.inference.prediction.weigh_classes`. ``terms``: "data", "licence" and "citation" of the source, for
+    the description.
 
     Raises:
         BundleError: if the two were trained at different spacings or crops.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from confuda.device import CPU, compute_in_mixed_precision
 from confuda.errors import UsageError
-from confuda.launch import LaunchOptions, choose_launch_device, launch_fabric, leave_fabric
+from confuda.training.launch import LaunchOptions, choose_launch_device, launch_fabric, leave_fabric
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

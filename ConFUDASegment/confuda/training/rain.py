@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from confuda.data.acdc import SliceSet
-from confuda.data.augment import randomise_contrast
+from confuda.imaging.augmentation import randomise_contrast
 from confuda.networks.rain import RAIN, measure_style
+from confuda.training.acdc import SliceSet
 from confuda.training.processes import SingleProcess
 from confuda.training.run import TrainingRun
 from confuda.training.segmenter import SegmenterSettings, draw_batch

@@ -14,10 +14,10 @@ from typing import List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 import SimpleITK as sitk
 
-from confuda.data.acdc import LabelledCase, find_acdc_cases, is_always_held_out
-from confuda.data.segmentation_file import write_segmentation
 from confuda.errors import ConfudaError, InputError
+from confuda.io.segmentation_file import write_segmentation
 from confuda.labels import LV, MYO, RV, map_labels
+from confuda.training.acdc import LabelledCase, find_acdc_cases, is_always_held_out
 
 IMAGE_NAME = "SimulatedLGE.nrrd"
 TRUTH_NAME = "SimulatedLGE-truth.seg.nrrd"

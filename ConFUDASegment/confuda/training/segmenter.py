@@ -1,7 +1,7 @@
 """Source pretraining of the segmentation network on labelled slices with random geometry and contrast.
 
-What the network learns here is what adaptation starts from; the strong randomisation of ``confuda.data.augment`` is
-worth more than any length of plain training (docs/results.md).
+What the network learns here is what adaptation starts from; the strong randomisation of
+``confuda.imaging.augmentation`` is worth more than any length of plain training (docs/results.md).
 """
 
 import json
@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from confuda.data.acdc import SliceSet
-from confuda.data.augment import ContrastSettings, GeometrySettings, randomise_contrast, sample_grid, warp
+from confuda.imaging.augmentation import ContrastSettings, GeometrySettings, randomise_contrast, sample_grid, warp
 from confuda.labels import CLASS_NAMES
 from confuda.losses.segmentation import compute_segmentation_loss
 from confuda.networks.drunet import DRUNet
+from confuda.training.acdc import SliceSet
 from confuda.training.processes import SingleProcess
 from confuda.training.run import TrainingRun
 

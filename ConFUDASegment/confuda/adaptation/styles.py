@@ -1,0 +1,61 @@
+"""Tissue style: each class of a labelled source image takes its intensities from the target's confident pixels of that
+class. Beside RAIN, which knows one style for the whole image, it knows that blood may be bright where muscle is dark.
+"""
+
+from typing import Optional
+
+import torch
+from torch import Tensor
+
+from confuda.imaging.augmentation import soften_labels
+
+QUANTILES = 33
+
+
+class TissueStyle:
+    """The intensity distribution of each class in a target.
+
+    Args:
+        images: (B, H, W) in [0, 1]; probabilities: (B, K, H, W); confidence: pixels whose class reaches it count.
+        least_pixels: a class with fewer confident pixels has no style, and keeps the source's intensities.
+    """
+
+    def __init__(self, images: Tensor, probabilities: Tensor, confidence: float, least_pixels: int = 50) -> None:
+        best, label = probabilities.max(dim=1)
+        self.levels = torch.linspace(0, 1, QUANTILES)
+        self.quantiles = []
+        for number in range(probabilities.shape[1]):
+            inside = images[(label == number) & (best >= confidence) & (images > 0)]
+            enough = inside.numel() >= least_pixels
+            self.quantiles.append(torch.quantile(_thin_out(inside), self.levels) if enough else None)
+
+    def apply(self, images: Tensor, labels: Tensor, generator: Optional[torch.Generator] = None) -> Tensor:
+        """``images`` (B, 1, H, W) in [0, 1] with ``labels`` (B, H, W) in this style, with some play for each class."""
+        soft = soften_labels(labels, len(self.quantiles), generator)
+        styled = torch.zeros_like(images)
+        for number, target in enumerate(self.quantiles):
+            for item in range(len(images)):
+                image = images[item, 0]
+                inside = image[(labels[item] == number) & (image > 0)]
+                if target is None or inside.numel() < 20:
+                    mapped = image
+                else:
+                    mapped = _map_quantiles(image, torch.quantile(_thin_out(inside), self.levels), target)
+                    gain = 1 + 0.15 * torch.randn((), generator=generator)
+                    middle = target[QUANTILES // 2]
+                    mapped = middle + gain * (mapped - middle) + 0.04 * torch.randn((), generator=generator)
+                styled[item, 0] += soft[item, number] * mapped
+        return styled.clamp(0, 1)
+
+
+def _thin_out(values: Tensor, most: int = 100_000) -> Tensor:
+    """Every n-th value, where there are more than a quantile needs."""
+    return values[:: max(1, values.numel() // most)]
+
+
+def _map_quantiles(image: Tensor, source: Tensor, target: Tensor) -> Tensor:
+    """The piecewise linear map that takes quantiles ``source`` to quantiles ``target``, constant beyond their ends."""
+    right = torch.searchsorted(source.contiguous(), image.contiguous()).clamp(1, len(source) - 1)
+    low, high = source[right - 1], source[right]
+    share = ((image - low) / (high - low).clamp_min(1e-6)).clamp(0, 1)
+    return torch.lerp(target[right - 1], target[right], share)

@@ -1,0 +1,343 @@
+"""The command line, ``confuda ...``: options to calls, errors to one line and an exit code. Torch loads only when
+needed."""
+
+import argparse
+import functools
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any, Callable, Dict, NoReturn, Optional, Sequence
+
+from confuda.app.options import build_parser
+from confuda.errors import Cancelled, ConfudaError, InputError, MemoryExhausted, UsageError, is_out_of_memory
+from confuda.privacy import keep_torch_from_making_folders
+
+TRACEBACK_VARIABLE = "CONFUDA_TRACEBACK"
+
+_interrupted = threading.Event()
+"""Set by a signal, whose exception a library that imports or cleans up at that moment may swallow."""
+
+
+def _make_observer() -> Any:
+    from confuda.app.pipeline import Observer
+
+    class ProgressLine(Observer):
+        """One line on stderr that renews itself on a terminal; one line a stage elsewhere."""
+
+        def __init__(self) -> None:
+            self.live = sys.stderr.isatty()
+            self.stage = ""
+
+        def progress(
+            self, stage: str, step: int, total: int, eta_s: Optional[float], losses: Optional[Dict[str, float]] = None
+        ) -> None:
+            text = f"{stage} {step}/{total}" if total > 1 else stage
+            if eta_s is not None:
+                text += f", {eta_s:.0f} s left"
+            if losses:
+                text += f", loss {losses['total']:.3f}"
+            if self.live:
+                sys.stderr.write(f"\r\x1b[K{text}")
+            elif stage != self.stage:
+                sys.stderr.write(text + "\n")
+            self.stage = stage
+            sys.stderr.flush()
+
+        def warning(self, message: str) -> None:
+            self.finish()
+            print(f"warning: {message}", file=sys.stderr)
+
+        def check_cancelled(self) -> None:
+            if _interrupted.is_set():
+                raise Cancelled("Cancelled.")
+
+        def finish(self) -> None:
+            if self.live and self.stage:
+                sys.stderr.write("\n")
+                self.stage = ""
+
+    return ProgressLine()
+
+
+def _run_adapt(arguments: argparse.Namespace) -> int:
+    from confuda.app.dicom_job import run_dicom_job, wants_dicom
+    from confuda.app.pipeline import Job, run_job
+
+    job = Job(
+        volume=arguments.volume,
+        output=arguments.output,
+        mode=arguments.mode,
+        slice=arguments.slice,
+        method=arguments.method,
+        preset=arguments.preset,
+        bundle=arguments.bundle,
+        device=arguments.device,
+        seed=arguments.seed,
+        center=arguments.center,
+        settings=dict(arguments.settings),
+        save_bundle=arguments.save_bundle,
+        report=arguments.report,
+        uncertainty=arguments.uncertainty,
+    )
+    observer = _make_observer()
+    try:
+        summary = (run_dicom_job if wants_dicom(job.output) else run_job)(job, observer)
+    finally:
+        observer.finish()
+    if arguments.json:
+        print(json.dumps(summary))
+    else:
+        volumes = ", ".join(f"{name} {value:.1f} mL" for name, value in summary["volumes_ml"].items())
+        print(f"{summary['output']}: {volumes} ({summary['seconds']['total']:.0f} s)")
+    return 0
+
+
+def _strip_ending(volume: Path) -> str:
+    """The name of a volume without .nii.gz, .nrrd and the like; a DICOM folder keeps its whole name."""
+    name = volume.resolve().name
+    for ending in (".nii.gz", ".seg.nrrd", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd"):
+        if name.lower().endswith(ending):
+            return name[: -len(ending)]
+    return name
+
+
+def _run_segment(arguments: argparse.Namespace) -> int:
+    from confuda.app.pipeline import Job, run_job
+    from confuda.errors import InputError
+
+    try:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The folder {arguments.output} cannot be made: {error.strerror}.") from error
+    outputs = [arguments.output / f"{_strip_ending(volume)}.seg.nrrd" for volume in arguments.volumes]
+    if len(set(outputs)) < len(outputs):
+        raise UsageError("Two of the volumes have the same name: segment them into folders of their own.")
+    summaries, worst = [], 0
+    for volume, output in zip(arguments.volumes, outputs):
+        job = Job(volume, output, method="none", bundle=arguments.bundle, device=arguments.device)
+        observer = _make_observer()
+        try:
+            summaries.append(run_job(job, observer))
+        except InputError as error:
+            # The other volumes are worth having all the same.
+            print(f"confuda: {error}", file=sys.stderr)
+            worst = error.exit_code
+        finally:
+            observer.finish()
+    if arguments.json:
+        print(json.dumps(summaries))
+    else:
+        for summary in summaries:
+            print(summary["output"])
+    return worst
+
+
+def _read_launch(arguments: argparse.Namespace) -> Any:
+    from confuda.training.launch import LaunchOptions
+
+    return LaunchOptions(arguments.device, arguments.devices, arguments.nodes, arguments.precision)
+
+
+def _report_line(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _run_train(arguments: argparse.Namespace) -> int:
+    from confuda.training.command import run_both_trainings, run_training
+    from confuda.training.processes import Team
+
+    team = Team(_read_launch(arguments), _report_line)
+    train = run_both_trainings if arguments.what == "all" else functools.partial(run_training, arguments.what)
+    train(
+        arguments.dataset,
+        arguments.data,
+        arguments.output,
+        dict(arguments.settings),
+        arguments.resume,
+        arguments.threads,
+        _report_line,
+        arguments.start,
+        arguments.labels,
+        team,
+    )
+    team.finish()
+    return 0
+
+
+def _run_bundle_build(arguments: argparse.Namespace) -> int:
+    from confuda.training.command import build_bundle
+
+    segmenter, rain = arguments.segmenter or arguments.training, arguments.rain or arguments.training
+    if segmenter is None or rain is None:
+        raise UsageError("A bundle is made of two trainings: give --training, or --segmenter and --rain.")
+    scores = json.loads(arguments.scores.read_text(encoding="utf-8")) if arguments.scores else {}
+    build_bundle(
+        segmenter,
+        rain,
+        arguments.dataset,
+        arguments.data,
+        arguments.name,
+        scores,
+        arguments.output,
+        arguments.class_weights,
+        {"data": arguments.source, "licence": arguments.licence},
+    )
+    print(arguments.output)
+    return 0
+
+
+def _run_bundle_show(arguments: argparse.Namespace) -> int:
+    from confuda.bundle.format import SHIPPED_BUNDLE, read_description
+
+    print(json.dumps(read_description(arguments.folder or SHIPPED_BUNDLE), indent=2, ensure_ascii=False))
+    return 0
+
+
+def _run_bundle_verify(arguments: argparse.Namespace) -> int:
+    from confuda.bundle.format import SHIPPED_BUNDLE, load_bundle
+
+    folder = arguments.folder or SHIPPED_BUNDLE
+    load_bundle(folder)
+    print(f"{folder}: complete and undamaged")
+    return 0
+
+
+def _run_evaluate(arguments: argparse.Namespace) -> int:
+    from confuda.io.segmentation_file import read_segmentation
+    from confuda.measure.metrics import evaluate
+
+    reference = read_segmentation(arguments.reference, arguments.dataset)
+    scores = evaluate(reference, read_segmentation(arguments.prediction))
+    if arguments.json:
+        print(json.dumps(scores))
+        return 0
+    print(f"{'':8}{'Dice':>8}{'HD95 mm':>10}{'ASD mm':>9}{'ref mL':>9}{'pred mL':>9}")
+    for name, row in scores.items():
+        cells = f"{row['dice']:8.3f}{row['hd95_mm']:10.1f}{row['asd_mm']:9.2f}"
+        if "reference_ml" in row:
+            cells += f"{row['reference_ml']:9.1f}{row['prediction_ml']:9.1f}"
+        print(f"{name:8}{cells}")
+    return 0
+
+
+def _run_benchmark(arguments: argparse.Namespace) -> int:
+    from confuda.benchmark.command import BenchmarkOptions, run_benchmark
+
+    given = {name: getattr(arguments, name) for name in ("methods", "settings") if getattr(arguments, name)}
+    options = BenchmarkOptions(
+        table=arguments.table,
+        data=arguments.data,
+        output=arguments.output,
+        scale=arguments.scale,
+        folds=arguments.folds,
+        only_folds=arguments.only_folds,
+        seed=arguments.seed,
+        seeds=arguments.seeds,
+        values=dict(arguments.values),
+        device=arguments.device,
+        threads=arguments.threads,
+        devices=arguments.devices,
+        nodes=arguments.nodes,
+        precision=arguments.precision,
+        **given,
+    )
+    for path in run_benchmark(options, lambda line: print(line, file=sys.stderr, flush=True)):
+        print(path)
+    return 0
+
+
+def _run_cost(arguments: argparse.Namespace) -> int:
+    from confuda.benchmark.cost import CostOptions, run_cost
+
+    names = ("resolutions", "channels", "partitions", "repeats", "memory_limit_gb")
+    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    options = CostOptions(arguments.output, threads=arguments.threads, device=arguments.device, **given)
+    for path in run_cost(options, lambda line: print(line, file=sys.stderr, flush=True)):
+        print(path)
+    return 0
+
+
+def _run_cohort(arguments: argparse.Namespace) -> int:
+    from confuda.cohort.command import CohortOptions, run_cohort
+    from confuda.cohort.dask_pool import PoolOptions
+
+    where = ("workers", "scheduler", "threads", "memory_limit", "retries")
+    same = ("folder", "output", "mode", "method", "preset", "bundle", "device", "seed", "segment_only", "adapt_on")
+    options = CohortOptions(
+        **{name: getattr(arguments, name) for name in same},
+        settings=dict(arguments.settings),
+        pattern=arguments.match,
+        pool=PoolOptions(**{name: getattr(arguments, name) for name in where}),
+    )
+    result = run_cohort(options, lambda line: print(line, file=sys.stderr, flush=True))
+    print(result.table)
+    print(result.sheet)
+    return 1 if result.failed else 0
+
+
+RUN: Dict[str, Callable[[argparse.Namespace], int]] = {
+    "adapt": _run_adapt,
+    "segment": _run_segment,
+    "train": _run_train,
+    "bundle build": _run_bundle_build,
+    "bundle show": _run_bundle_show,
+    "bundle verify": _run_bundle_verify,
+    "evaluate": _run_evaluate,
+    "benchmark": _run_benchmark,
+    "cost": _run_cost,
+    "cohort": _run_cohort,
+}
+"""What does a command, by the name that :func:`confuda.app.options.build_parser` gives it."""
+
+
+def _make_printable(text: str) -> str:
+    """One line, without the line ends and terminal commands that a file's name may bring along."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Run one command; returns the exit code of DESIGN.md. Errors a user can meet become one line on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        # A console may not know all letters of a name; that is no reason to fail when the work is done.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    parsed = build_parser().parse_args(arguments)
+    keep_torch_from_making_folders()
+
+    def interrupt(number: int, frame: Any) -> NoReturn:
+        _interrupted.set()
+        raise Cancelled("Cancelled.")
+
+    _interrupted.clear()
+
+    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return RUN[parsed.run](parsed)
+    except ConfudaError as error:
+        print(f"confuda: {_make_printable(str(error))}", file=sys.stderr)
+        return error.exit_code
+    except Exception as error:
+        if is_out_of_memory(error):
+            # Not even torch could be loaded, say.
+            print("confuda: Not enough memory: close other programs.", file=sys.stderr)
+            return MemoryExhausted.exit_code
+        if os.environ.get(TRACEBACK_VARIABLE):
+            raise
+        if isinstance(error, OSError) and error.filename and error.strerror:
+            # A full disk, a name that is too long, a right that is missing: it is known what and where.
+            told = f"{error.filename} cannot be used: {error.strerror}."
+            print(f"confuda: {_make_printable(told)}", file=sys.stderr)
+            return InputError.exit_code
+        kind = type(error).__name__
+        print(f"confuda: An unexpected error ({kind}); set {TRACEBACK_VARIABLE}=1 to see where.", file=sys.stderr)
+        return 1
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,236 @@
+"""The options of the command line: what each command of ``confuda`` takes. Nothing is done here, no torch loaded."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any, Dict, NoReturn, Optional, Tuple
+
+from confuda import __version__
+from confuda.adaptation.settings import DEFAULT_PRESET, METHODS, MODES, PRESETS
+from confuda.errors import UsageError
+
+NOT_A_DEVICE = "A research tool, not a medical device: not for diagnosis or treatment."
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with one-line errors."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(UsageError.exit_code, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def _read_pair(text: str) -> Tuple[float, float]:
+    parts = text.split(",")
+    try:
+        i, j = (float(part) for part in parts)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no pair I,J") from None
+    return i, j
+
+
+def _read_slice(text: str) -> Optional[int]:
+    if text == "auto":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no slice number, nor 'auto'") from None
+
+
+def _read_setting(text: str) -> Tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"'{text}' is not NAME=VALUE")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def _read_label_values(text: str) -> Dict[str, int]:
+    from confuda.labels import parse_label_values
+
+    try:
+        return parse_label_values(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; each sets ``run``, its name in ``confuda.app.cli.RUN``."""
+    parser = _Parser(prog="confuda", description=f"Adapt to and segment short-axis cardiac MR. {NOT_A_DEVICE}")
+    parser.add_argument("--version", action="version", version=f"confuda {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+    _add_adapt(commands)
+    _add_segment(commands)
+    _add_train(commands)
+    _add_bundle(commands)
+    _add_evaluate(commands)
+    _add_benchmark(commands)
+    _add_cohort(commands)
+    return parser
+
+
+def _add_adapt(commands: Any) -> None:
+    adapt = commands.add_parser("adapt", help="adapt the network to one volume and segment it")
+    adapt.add_argument("volume", type=Path, help="NIfTI, NRRD, MetaImage, or a folder of DICOM files")
+    adapt.add_argument("-o", "--output", type=Path, required=True, help=".seg.nrrd, or .nii.gz/.nrrd labelmap; of a "
+                       "DICOM folder also .dcm, a DICOM SEG, which names the patient as its images do")  # fmt: skip
+    adapt.add_argument("--mode", choices=MODES, default="few-shot")
+    adapt.add_argument("--slice", type=_read_slice, metavar="K|auto", help="the slice of the one-shot mode, from 0")
+    adapt.add_argument("--method", choices=METHODS, default="confuda")
+    adapt.add_argument("--preset", choices=tuple(PRESETS), default=DEFAULT_PRESET)
+    adapt.add_argument("--bundle", type=Path, help="a bundle's folder (the shipped one by default)")
+    adapt.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    adapt.add_argument("--seed", type=int, default=0)
+    adapt.add_argument("--center", type=_read_pair, metavar="I,J", help="in-plane voxel indices of the heart's middle")
+    adapt.add_argument("--set", type=_read_setting, action="append", default=[], metavar="NAME=VALUE", dest="settings",
+                       help="override one setting of the preset, e.g. --set steps=30")  # fmt: skip
+    adapt.add_argument("--save-bundle", type=Path, metavar="DIR", help="keep the adapted network as a bundle")
+    adapt.add_argument("--report", type=Path, metavar="DIR", help="a page about this case, DIR/report.html")
+    adapt.add_argument(
+        "--uncertainty", type=Path, metavar="FILE", help="entropy from 0 to 1 on the volume's grid, .nrrd or .nii.gz"
+    )
+    adapt.add_argument("--json", action="store_true", help="the summary as one JSON object on stdout")
+    adapt.set_defaults(run="adapt")
+
+
+def _add_segment(commands: Any) -> None:
+    segment = commands.add_parser("segment", help="predict only, with a shipped or an adapted bundle")
+    segment.add_argument("volumes", type=Path, nargs="+", metavar="VOLUME")
+    segment.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the .seg.nrrd files"
+    )
+    segment.add_argument("--bundle", type=Path, required=True)
+    segment.add_argument("--device", default="auto")
+    segment.add_argument("--json", action="store_true", help="the summaries as one JSON list on stdout")
+    segment.set_defaults(run="segment")
+
+
+def _add_train(commands: Any) -> None:
+    train = commands.add_parser("train", help="pretrain RAIN, the segmenter, or both on labelled source data")
+    train.add_argument("what", choices=("rain", "segmenter", "all"))
+    train.add_argument("--dataset", choices=("acdc",), default="acdc", help="layout of the data")
+    train.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder that holds patient001, ...")
+    train.add_argument("--labels", type=_read_label_values, metavar="MYO=2,LV=1,RV=5", help="what the values in the "
+                       "label files mean, where they are not ACDC's")  # fmt: skip
+    train.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder of checkpoint and log")
+    train.add_argument("--resume", action="store_true", help="go on from the checkpoint in DIR")
+    train.add_argument(
+        "--from", type=Path, metavar="BUNDLE", dest="start", help="begin with the segmenter of this bundle"
+    )
+    train.add_argument("--set", type=_read_setting, action="append", default=[], metavar="NAME=VALUE", dest="settings")
+    train.add_argument("--threads", type=int, help="CPU threads (torch's choice by default)")
+    _add_launch(train)
+    train.set_defaults(run="train")
+
+
+def _add_launch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--devices", type=int, default=1, metavar="N", help="processes on each machine, a device each")
+    parser.add_argument("--nodes", type=int, default=1, metavar="N", help="machines (docs/developers.md)")
+    parser.add_argument("--precision", metavar="P", help="32-true, bf16-mixed or 16-mixed (what is fast, by default)")
+
+
+def _add_bundle(commands: Any) -> None:
+    bundle = commands.add_parser("bundle", help="build, show or verify a bundle")
+    actions = bundle.add_subparsers(dest="action", required=True, parser_class=_Parser)
+    build = actions.add_parser("build", help="make a bundle of two finished trainings")
+    build.add_argument("--training", type=Path, metavar="DIR", help="folder of 'confuda train all'")
+    build.add_argument("--segmenter", type=Path, metavar="DIR", help="folder of 'confuda train segmenter'")
+    build.add_argument("--rain", type=Path, metavar="DIR", help="folder of 'confuda train rain', or a bundle")
+    build.add_argument("--dataset", choices=("acdc",), default="acdc")
+    build.add_argument("--data", type=Path, required=True, metavar="DIR", help="the source data, for the exemplars")
+    build.add_argument("--name", default="confuda-acdc")
+    build.add_argument("--source", metavar="TEXT", help="for the description: what own data these are")
+    build.add_argument("--licence", metavar="TEXT", help="for the description: the terms of own data")
+    build.add_argument(
+        "--class-weights", type=float, nargs=4, default=[1, 1, 1, 1], metavar=("BACKGROUND", "MYO", "LV", "RV"),
+        help="what soft labels are multiplied by before the largest decides",
+    )  # fmt: skip
+    build.add_argument("--scores", type=Path, help="JSON of measured scores to keep in the description")
+    build.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    build.set_defaults(run="bundle build")
+    for action, help_text in (("show", "print the description"), ("verify", "check files and hashes")):
+        parser = actions.add_parser(action, help=help_text)
+        parser.add_argument("folder", type=Path, nargs="?", help="the shipped bundle by default")
+        parser.set_defaults(run=f"bundle {action}")
+
+
+def _add_evaluate(commands: Any) -> None:
+    evaluate = commands.add_parser("evaluate", help="score a segmentation against a reference")
+    evaluate.add_argument("reference", type=Path)
+    evaluate.add_argument("prediction", type=Path)
+    evaluate.add_argument("--dataset", help="whose label values the reference has (guessed by default)")
+    evaluate.add_argument("--json", action="store_true")
+    evaluate.set_defaults(run="evaluate")
+
+
+def _add_benchmark(commands: Any) -> None:
+    benchmark = commands.add_parser("benchmark", help="the paper's tables, and the cost of its losses")
+    tables = benchmark.add_subparsers(dest="table", required=True, parser_class=_Parser)
+    for table, help_text in (("table1", "methods by setting"), ("table2", "the ablation")):
+        _add_table(tables.add_parser(table, help=f"{help_text}, on MS-CMRSeg, resumed where a run stopped"))
+    _add_cost(tables)
+
+
+def _add_table(benchmark: argparse.ArgumentParser) -> None:
+    benchmark.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of patient1_C0.nii.gz, ...")
+    benchmark.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder of the cells, which both tables share"
+    )
+    benchmark.add_argument("--scale", choices=("small", "paper"), default="small", help="small is for two CPU cores")
+    benchmark.add_argument("--folds", type=int, default=5, metavar="K", help="folds over patients (5 by default)")
+    benchmark.add_argument("--only-folds", type=int, nargs="+", default=[], metavar="N", help="run only these, 1 to K")
+    benchmark.add_argument("--seed", type=int, default=0, help="of the split and of the source networks")
+    benchmark.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="SEED", help="one run of a cell each")
+    benchmark.add_argument("--methods", nargs="+", metavar="METHOD", help="rows of table1 (all by default)")
+    benchmark.add_argument("--settings", nargs="+", metavar="SETTING", help="of one-shot, few-shot, full")
+    benchmark.add_argument("--set", type=_read_setting, action="append", default=[], metavar="NAME=VALUE",
+                           dest="values", help="override a setting, or source.NAME, or rain.NAME")  # fmt: skip
+    benchmark.add_argument("--threads", type=int, help="CPU threads (torch's choice by default)")
+    _add_launch(benchmark)
+    benchmark.set_defaults(run="benchmark")
+
+
+def _add_cost(tables: Any) -> None:
+    cost = tables.add_parser("cost", help="time and memory of one step of each contrastive loss, over the resolution")
+    cost.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder of cells and table")
+    cost.add_argument("--resolutions", type=int, nargs="+", metavar="N", help="56 112 224 448 by default")
+    cost.add_argument("--channels", type=int, nargs="+", metavar="N", help="of the feature maps; 16 32 64 by default")
+    cost.add_argument("--partitions", type=int, nargs="+", metavar="P", help="rows of MPCCL beside P = 1 and P = H*W")
+    cost.add_argument("--repeats", type=int, metavar="N", help="timed steps of a cell (5 by default)")
+    cost.add_argument("--threads", type=int, metavar="N", help="CPU threads (torch's choice by default)")
+    cost.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    cost.add_argument("--memory-limit-gb", type=float, metavar="GB", help="what would need more is not run (8)")
+    cost.set_defaults(run="cost")
+
+
+def _add_cohort(commands: Any) -> None:
+    cohort = commands.add_parser(
+        "cohort",
+        help="adapt to and segment all volumes of a folder on Dask, resumed where a run stopped",
+        description="Writes DIR/results.csv, DIR/contact-sheet.html and DIR/segmentations/NAME.seg.nrrd. Exit codes: 0 "
+        f"all cases done, 1 some failed (results.csv says why), otherwise as 'confuda adapt'. {NOT_A_DEVICE}",
+    )
+    cohort.add_argument("folder", type=Path, help="searched with its subfolders for NIfTI, NRRD, MetaImage and DICOM")
+    cohort.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="new, or of an earlier run")
+    cohort.add_argument("--match", default="*", metavar="GLOB", help="only paths below FOLDER that fit, e.g. '*LGE*'")
+    where = cohort.add_mutually_exclusive_group()
+    where.add_argument("--workers", type=int, default=1, metavar="N", help="processes on this machine (1)")
+    where.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask scheduler, tcp://HOST:8786; its workers need "
+                       "confuda and the same paths")  # fmt: skip
+    cohort.add_argument("--threads", type=int, metavar="N", help="CPU threads a case (cores/workers; 1 on a scheduler)")
+    cohort.add_argument("--memory-limit", metavar="SIZE", help="of a worker here, e.g. 4GiB (memory / workers)")
+    cohort.add_argument("--retries", type=int, default=2, metavar="N", help="further tries of a case whose worker died")
+    cohort.add_argument("--mode", choices=MODES, default="few-shot")
+    cohort.add_argument("--method", choices=METHODS, default="confuda")
+    cohort.add_argument("--preset", choices=tuple(PRESETS), default=DEFAULT_PRESET)
+    cohort.add_argument("--bundle", type=Path, help="a bundle's folder (the shipped one by default)")
+    cohort.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    cohort.add_argument("--seed", type=int, default=0)
+    cohort.add_argument("--set", type=_read_setting, action="append", default=[], metavar="NAME=VALUE", dest="settings")
+    cohort.add_argument("--segment-only", action="store_true", help="no adaptation: the bundle as it is")
+    cohort.add_argument("--adapt-on", nargs="+", default=[], metavar=("N", "VOLUME"), help="adapt once, to N volumes "
+                        "or to these, keep DIR/adapted-bundle, and segment all with it: seconds a volume")  # fmt: skip
+    cohort.set_defaults(run="cohort")

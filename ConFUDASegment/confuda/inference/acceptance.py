@@ -1,0 +1,199 @@
+"""Whether an adapted network may replace the source network: a check that needs no label.
+
+What both networks say about the volume is measured in the same ways, and compared. ``benchmarks/divergence.py`` shows
+how often the check decides rightly (docs/reliability.md).
+"""
+
+from dataclasses import dataclass
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+
+from confuda.imaging.stack import HeartCrop
+from confuda.inference.prediction import (
+    ALL_VIEWS,
+    clean_up,
+    consult_neighbours,
+    measure_agreement,
+    predict_views,
+    weigh_classes,
+)
+from confuda.labels import LV, MYO, STRUCTURES
+from confuda.networks.drunet import DRUNet
+
+LARGEST_RISE_OF_LOSS = 0.7
+"""Adaptation is refused where the loss on labelled images ends higher than the source network's by more than this.
+
+It is cross-entropy and 1 - Jaccard: the source network has 0.2, one that has forgotten its structures 1 and more."""
+
+LARGEST_LOSS_OF_AGREEMENT = 0.15
+"""... where the views agree less by more than this (mean Dice between two of them)."""
+
+LARGEST_GAIN_OF_ENTROPY = 0.2
+"""... where the network doubts more by this (nats, mean over what it takes for heart)."""
+
+SMALLEST_SHARE_OF_STRUCTURE = 0.7
+LARGEST_SHARE_OF_STRUCTURE = 8.0
+"""... where a structure shrinks below or grows beyond these shares of what the source network saw.
+
+Growth says less: of one right ventricle the source network saw a quarter, and adapting found the rest."""
+
+SIZES_ML = (0.5, 600.0)
+"""... where a structure's volume leaves these bounds (beyond those of any adult heart), but was within."""
+
+LARGEST_LOSS_OF_ENCLOSURE = 0.4
+"""... where the left ventricle is less enclosed by its muscle by more than this share of its outline."""
+
+LARGEST_LOSS_OF_CONTINUITY = 0.2
+"""... where neighbouring slices resemble each other less by more than this (mean Dice)."""
+
+
+@dataclass
+class Opinion:
+    """What a network says about a volume.
+
+    Attributes:
+        probabilities: soft labels (K, S, H, W), cleaned.
+        agreement: how far the views agree, 0 to 1.
+        entropy: mean entropy, in nats, of the soft labels before clean-up where they mean heart; 0 to log K.
+        voxel_ml: volume of a voxel of ``probabilities``; None where it is not known.
+        soft: the soft labels before clean-up; votes: (V, S, H, W) uint8, the label that each view gives. Both are for
+            the uncertainty and not needed to judge.
+    """
+
+    probabilities: np.ndarray
+    agreement: float
+    entropy: float = 0.0
+    voxel_ml: Optional[float] = None
+    soft: Optional[np.ndarray] = None
+    votes: Optional[np.ndarray] = None
+
+    def count_voxels(self) -> Dict[str, int]:
+        labels = self.probabilities.argmax(axis=0)
+        return {structure.name: int((labels == structure.label).sum()) for structure in STRUCTURES}
+
+
+class Anatomy(NamedTuple):
+    """How plausible labels are.
+
+    enclosure: share of the left ventricle's outline in the slices that borders on its muscle, 0 to 1; 0 without one.
+    continuity: mean Dice of the structures between neighbouring slices, 0 to 1; None with a single slice of heart.
+    """
+
+    enclosure: float
+    continuity: Optional[float]
+
+
+def measure_voxel_ml(crop: HeartCrop) -> float:
+    """Volume of a voxel of ``crop.slices`` in mL."""
+    return float(np.prod(crop.grid.spacing_mm)) * crop.stack.slice_distance_mm / 1000
+
+
+def form_opinion(
+    network: DRUNet,
+    slices: np.ndarray,
+    class_weights: Sequence[float],
+    check_cancelled: Optional[Callable[[], None]] = None,
+    slice_distance_mm: Optional[float] = None,
+    voxel_ml: Optional[float] = None,
+) -> Opinion:
+    """Predict ``slices`` (S, H, W) in all views, average, weigh and clean up; measure agreement and entropy.
+
+    With ``slice_distance_mm`` doubtful pixels heed the neighbouring slices (:func:`consult_neighbours`).
+    """
+    total: Optional[torch.Tensor] = None
+    given: List[np.ndarray] = []
+    # View by view: soft labels of 500 slices in eight views at once would take 2 GB.
+    for view in predict_views(network, slices, ALL_VIEWS, check_cancelled=check_cancelled):
+        given.append(weigh_classes(view.numpy(), class_weights).argmax(axis=0).astype(np.uint8))
+        total = view.clone() if total is None else total.add_(view)
+    votes, mean = np.stack(given), (total / len(ALL_VIEWS)).numpy()
+    if slice_distance_mm is not None:
+        mean = consult_neighbours(mean, slice_distance_mm)
+    mean = weigh_classes(mean, class_weights)
+    return Opinion(clean_up(mean), measure_agreement(votes), measure_entropy(mean), voxel_ml, soft=mean, votes=votes)
+
+
+def measure_entropy(probabilities: np.ndarray) -> float:
+    """Mean entropy in nats of soft labels (K, S, H, W) where their largest class is not background; 0 where all is."""
+    heart = probabilities[:, probabilities.argmax(axis=0) > 0].astype(np.float64)
+    if not heart.size:
+        return 0.0
+    return float(-(heart * np.log(np.maximum(heart, 1e-12))).sum(axis=0).mean())
+
+
+def measure_anatomy(labels: np.ndarray) -> Anatomy:
+    """How plausible ``labels`` (S, H, W) are; see :class:`Anatomy`."""
+    return Anatomy(_measure_enclosure(labels), _measure_continuity(labels))
+
+
+def _measure_enclosure(labels: np.ndarray) -> float:
+    """Of the pixel edges between the left ventricle and anything else in its slice, the share that touches muscle."""
+    touching = everything = 0
+    for axis in (1, 2):
+        ahead, behind = (np.moveaxis(labels, axis, 0)[part] for part in (slice(1, None), slice(None, -1)))
+        for one, other in ((ahead, behind), (behind, ahead)):
+            outside = other[(one == LV.label) & (other != LV.label)]
+            everything += outside.size
+            touching += int((outside == MYO.label).sum())
+    return touching / everything if everything else 0.0
+
+
+def _measure_continuity(labels: np.ndarray) -> Optional[float]:
+    scores = []
+    for lower, upper in zip(labels, labels[1:]):
+        for structure in STRUCTURES:
+            one, other = lower == structure.label, upper == structure.label
+            # At the ends of a structure one of two slices has none of it, in every heart: that is no break.
+            if one.any() and other.any():
+                scores.append(2.0 * int((one & other).sum()) / (int(one.sum()) + int(other.sum())))
+    return float(np.mean(scores)) if scores else None
+
+
+def measure_loss_rise(losses: List[Dict[str, float]]) -> float:
+    """The mean loss on labelled images, own and stylised, over the last third of the steps, less that of the first
+    step: its loss is still the source network's. 0 without losses on labelled images."""
+    labelled = [[step[name] for name in ("source", "stylised") if name in step] for step in losses]
+    means = [float(np.mean(values)) for values in labelled if values]
+    return float(np.mean(means[-max(1, len(means) // 3) :])) - means[0] if means else 0.0
+
+
+def judge_adaptation(source: Opinion, adapted: Opinion, losses: List[Dict[str, float]]) -> Tuple[bool, str]:
+    """Whether to keep the adapted network, and the reason if not ("" otherwise)."""
+    if not all(np.isfinite(list(step.values())).all() for step in losses):
+        return False, "the losses were not finite"
+    if not np.isfinite(adapted.probabilities).all():
+        return False, "the adapted network gives no finite answer"
+    if measure_loss_rise(losses) > LARGEST_RISE_OF_LOSS:
+        return False, "the loss on labelled images grew"
+    if adapted.agreement < source.agreement - LARGEST_LOSS_OF_AGREEMENT:
+        return False, "the adapted network agrees less with itself under flips and quarter turns"
+    if adapted.entropy > source.entropy + LARGEST_GAIN_OF_ENTROPY:
+        return False, "the adapted network is less sure"
+    reason = _judge_sizes(source, adapted) or _judge_anatomy(source, adapted)
+    return not reason, reason
+
+
+def _judge_sizes(source: Opinion, adapted: Opinion) -> str:
+    before, after = source.count_voxels(), adapted.count_voxels()
+    for name, count in before.items():
+        if count and after[name] < SMALLEST_SHARE_OF_STRUCTURE * count:
+            return f"{name} shrank too far"
+        if count and after[name] > LARGEST_SHARE_OF_STRUCTURE * count:
+            return f"{name} grew beyond measure"
+        if source.voxel_ml is not None and count:
+            low, high = SIZES_ML
+            if low <= count * source.voxel_ml <= high and not low <= after[name] * source.voxel_ml <= high:
+                return f"{name} has an impossible volume"
+    return ""
+
+
+def _judge_anatomy(source: Opinion, adapted: Opinion) -> str:
+    before, after = (measure_anatomy(opinion.probabilities.argmax(axis=0)) for opinion in (source, adapted))
+    if after.enclosure < before.enclosure - LARGEST_LOSS_OF_ENCLOSURE:
+        return "the left ventricle left its ring of muscle"
+    if before.continuity is not None and after.continuity is not None:
+        if after.continuity < before.continuity - LARGEST_LOSS_OF_CONTINUITY:
+            return "neighbouring slices fit together less"
+    return ""

@@ -1,0 +1,218 @@
+"""Writing and reading segmentations: 3D Slicer's ``.seg.nrrd`` with names, colours and codes, or plain label maps."""
+
+import errno
+import os
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import Dict, Optional, Union
+
+import numpy as np
+import SimpleITK as sitk
+
+from confuda.errors import InputError, UsageError
+from confuda.io.file_name import is_text
+from confuda.io.volume_file import read_image
+from confuda.labels import CLASS_NAMES, OWN_DATASET, STRUCTURES, Structure, find_structure, map_labels
+
+SLICER_ENDING = ".seg.nrrd"
+ENDINGS = (SLICER_ENDING, ".nii.gz", ".nii", ".nrrd", ".mha")
+"""Longest first: the first that fits is the file's ending."""
+
+
+def write_segmentation(labelmap: sitk.Image, path: Union[str, Path]) -> Path:
+    """Write ``labelmap`` to ``path``, compressed; the file appears complete or not at all, replacing an older one.
+
+    labelmap: 3-D, whole numbers 0 background, 1 MYO, 2 LV, 3 RV; its geometry is kept and its metadata is not.
+    ``.seg.nrrd`` gives 3D Slicer three segments with names, colours and terminology, an absent structure as an empty
+    one; the other endings give a plain label map.
+
+    Raises:
+        UsageError: if the ending is none of ``ENDINGS``.
+        InputError: if the labels are not ours, or the place cannot be written to (missing, read-only, full).
+    """
+    path = Path(path)
+    ending = find_ending(path)
+    image = _cast_labels(labelmap)
+    if ending == SLICER_ENDING:
+        for key, value in _describe_segments(image).items():
+            image.SetMetaData(key, value)
+    if not os.path.isdir(path.parent):
+        raise InputError(f"Cannot write {path}: the folder {path.parent} does not exist.")
+    if os.path.isdir(path):
+        raise InputError(f"Cannot write {path}: it is a folder.")
+    # The same folder, so that the last step is a rename; the same ending, since it tells ITK the format.
+    draft = path.with_name(f".confuda-{uuid.uuid4().hex}{ending}")
+    try:
+        _write_checked(image, draft)
+        os.replace(draft, path)
+    except OSError as error:
+        raise InputError(f"Cannot write {path}: {_explain(error, path)}.") from error
+    finally:
+        # A read-only disk refuses to remove even what is not there.
+        with suppress(OSError):
+            draft.unlink()
+    return path
+
+
+def find_ending(path: Path) -> str:
+    """The ending of ``path`` that decides on the format.
+
+    Raises:
+        UsageError: naming the endings that can be written; or if the name is no text.
+    """
+    if not is_text(path):
+        raise UsageError(f"Cannot write {path}: the name is no valid text.")
+    for ending in ENDINGS:
+        if path.name.lower().endswith(ending) and len(path.name) > len(ending):
+            return ending
+    raise UsageError(f"Cannot write {path}: the name has to end in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}.")
+
+
+def read_segmentation(path: Union[str, Path], dataset: Optional[str] = None) -> sitk.Image:
+    """Read a segmentation as a label map of ours: uint8, 0 background, 1 MYO, 2 LV, 3 RV.
+
+    A Slicer segmentation is read by its segments' names (or IDs), whatever their label values and layers; segments
+    of other names are left out. In a label map ``dataset`` (see ``labels.DATASET_VALUES``) says what the values mean;
+    without it 200, 500, 600 are MS-CMRSeg's and 1, 2, 3 our own (and NOT those of ACDC, which look the same).
+
+    Raises:
+        UsageError: for an unknown ``dataset``.
+        InputError: if the file cannot be read, holds other values, or its segments are none of ours or overlap.
+    """
+    path = Path(path)
+    image = read_image(path)
+    if image.HasMetaDataKey("Segment0_ID"):
+        labels = _collect_segments(image, path)
+    elif image.GetNumberOfComponentsPerPixel() > 1:
+        raise InputError(f"{path} has several values per voxel: export it as a label map or as a .seg.nrrd file.")
+    else:
+        values = sitk.GetArrayViewFromImage(image)
+        try:
+            labels = map_labels(values, dataset or _guess_dataset(values))
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+    result = sitk.GetImageFromArray(labels)
+    result.SetOrigin(image.GetOrigin())
+    result.SetSpacing(image.GetSpacing())
+    result.SetDirection(image.GetDirection())
+    return result
+
+
+def _cast_labels(labelmap: sitk.Image) -> sitk.Image:
+    """A copy as uint8 with the geometry alone: metadata of the volume (a patient's name) must not reach the file."""
+    if labelmap.GetDimension() != 3 or labelmap.GetNumberOfComponentsPerPixel() != 1:
+        raise InputError("A segmentation is a 3-D image with one label per voxel.")
+    image = sitk.GetImageFromArray(map_labels(sitk.GetArrayViewFromImage(labelmap), OWN_DATASET))
+    image.CopyInformation(labelmap)
+    return image
+
+
+def _describe_segments(image: sitk.Image) -> Dict[str, str]:
+    """Slicer's header fields: the three segments share one layer, and so have to name one and the same extent."""
+    fields = {
+        "Segmentation_MasterRepresentation": "Binary labelmap",
+        "Segmentation_SourceRepresentation": "Binary labelmap",
+        "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
+        "Segmentation_ReferenceImageExtentOffset": "0 0 0",
+        "Segmentation_ConversionParameters": f"Reference image geometry|{_serialise_geometry(image)}|&",
+    }
+    extent = " ".join(f"0 {voxels - 1}" for voxels in image.GetSize())
+    for number, structure in enumerate(STRUCTURES):
+        segment = {
+            "ID": structure.name,
+            "Name": structure.display_name,
+            "NameAutoGenerated": "0",
+            "Color": " ".join(f"{channel / 255:.6f}" for channel in structure.color),
+            "ColorAutoGenerated": "0",
+            "LabelValue": str(structure.label),
+            "Layer": "0",
+            "Extent": extent,
+            "Tags": f"TerminologyEntry:{structure.terminology_entry}|",
+        }
+        fields.update({f"Segment{number}_{key}": value for key, value in segment.items()})
+    return fields
+
+
+def _serialise_geometry(image: sitk.Image) -> str:
+    """The grid in Slicer's words: index-to-RAS matrix by rows, extent. Without it Slicer crops what it saves."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    matrix[:3, 3] = image.GetOrigin()
+    matrix[:2] *= -1  # LPS to RAS.
+    extent = [bound for voxels in image.GetSize() for bound in (0, voxels - 1)]
+    return "".join(f"{number:.12g};" for number in [*matrix.ravel(), *extent])
+
+
+def _write_checked(image: sitk.Image, path: Path) -> None:
+    """Write, bring it to the disk, and read it back: on a full disk some of ITK's writers stop without a word.
+
+    Raises:
+        OSError: with the system's reason where it is known.
+    """
+    # ITK hides the system's reason, so ask for it by opening the file first.
+    with open(path, "wb"):
+        pass
+    try:
+        sitk.WriteImage(image, str(path), useCompression=True)
+    except RuntimeError as error:
+        raise OSError("the file could not be written, the disk may be full") from error
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+    try:
+        written = read_image(path)
+    except InputError as error:
+        raise OSError("the file could not be written completely, the disk may be full") from error
+    if not np.array_equal(sitk.GetArrayViewFromImage(written), sitk.GetArrayViewFromImage(image)):
+        raise OSError("the file could not be written completely, the disk may be full")
+
+
+def _explain(error: OSError, path: Path) -> str:
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"the folder {path.parent} or the file is read-only"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full"
+    if error.errno == errno.ENAMETOOLONG:
+        return "the name is too long"
+    return error.strerror or str(error)
+
+
+def _guess_dataset(values: np.ndarray) -> str:
+    return "ms-cmrseg" if values.max() >= 200 else OWN_DATASET
+
+
+def _collect_segments(image: sitk.Image, path: Path) -> np.ndarray:
+    """Label map (slices, rows, columns) uint8 from a Slicer segmentation, whose layers are the values of a voxel."""
+    voxels = sitk.GetArrayViewFromImage(image)
+    layers = voxels[..., np.newaxis] if image.GetNumberOfComponentsPerPixel() == 1 else voxels
+    labels = np.zeros(layers.shape[:3], dtype=np.uint8)
+    found: Dict[str, str] = {}
+    number = 0
+    while image.HasMetaDataKey(f"Segment{number}_ID"):
+        structure = _identify_segment(image, number)
+        if structure is not None:
+            if structure.name in found:
+                raise InputError(f"{path} has two segments for {structure.name}: remove or rename one of them.")
+            found[structure.name] = structure.display_name
+            # Files from before Slicer 5.0 state neither: a layer for each segment, filled with ones.
+            layer = int(_get_field(image, number, "Layer", str(number)))
+            mask = layers[..., layer] == int(_get_field(image, number, "LabelValue", "1"))
+            taken = np.unique(labels[mask & (labels > 0)])
+            if len(taken):
+                other = CLASS_NAMES[taken[0]]
+                raise InputError(f"{path}: the segments {structure.name} and {other} overlap: let no voxel be in both.")
+            labels[mask] = structure.label
+        number += 1
+    if not found:
+        names = ", ".join(f"{structure.name} or {structure.display_name}" for structure in STRUCTURES)
+        raise InputError(f"{path} has no segment of a known name ({names}): rename its segments.")
+    return labels
+
+
+def _identify_segment(image: sitk.Image, number: int) -> Optional[Structure]:
+    return find_structure(_get_field(image, number, "Name", "")) or find_structure(_get_field(image, number, "ID", ""))
+
+
+def _get_field(image: sitk.Image, number: int, key: str, default: str) -> str:
+    name = f"Segment{number}_{key}"
+    return image.GetMetaData(name) if image.HasMetaDataKey(name) else default
