@@ -50,8 +50,7 @@ class ConFUDASegment(ScriptedLoadableModule):
 
 def onStartupCompleted() -> None:
     """What needs the other modules: our terminology (Slicer's own has no myocardium) and the sample volume."""
-    from ConFUDASegmentLib.sampledata import registerSampleData
-    from ConFUDASegmentLib.terminology import loadTerminology
+    from ConFUDASegmentLib.installing import loadTerminology, registerSampleData
 
     loadTerminology(RESOURCES_FOLDER)
     registerSampleData(RESOURCES_FOLDER)
@@ -66,9 +65,8 @@ class ConFUDASegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def setup(self) -> None:
         ScriptedLoadableModuleWidget.setup(self)
-        from ConFUDASegmentLib.dependencies import Dependencies
-        from ConFUDASegmentLib.devices import DeviceProbe
-        from ConFUDASegmentLib.estimate import TimeEstimate
+        from ConFUDASegmentLib.devices import DeviceProbe, TimeEstimate
+        from ConFUDASegmentLib.installing import Dependencies
         from ConFUDASegmentLib.job import startTimer
         from ConFUDASegmentLib.panel import Panel
 
@@ -129,14 +127,14 @@ class ConFUDASegmentLogic(ScriptedLoadableModuleLogic):
 
     def __init__(self) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
-        from ConFUDASegmentLib.plain_signal import Signal
+        from ConFUDASegmentLib.worker import Signal
 
         self.jobStarted = Signal()
         self.job: Any = None
         slicer.app.connect("aboutToQuit()", self.close)
 
     def getParameterNode(self) -> Any:
-        from ConFUDASegmentLib.parameters import ConFUDASegmentParameterNode
+        from ConFUDASegmentLib.controls import ConFUDASegmentParameterNode
 
         return ConFUDASegmentParameterNode(ScriptedLoadableModuleLogic.getParameterNode(self))
 
@@ -168,7 +166,7 @@ class ConFUDASegmentLogic(ScriptedLoadableModuleLogic):
         Progress, which prints as one line. Raises ConFUDAError (a RuntimeError) with one sentence if the input can't be
         used.
         """
-        from ConFUDASegmentLib.dependencies import Dependencies
+        from ConFUDASegmentLib.installing import Dependencies
         from ConFUDASegmentLib.request import SegmentationRequest
 
         Dependencies().check()
@@ -183,7 +181,7 @@ class ConFUDASegmentLogic(ScriptedLoadableModuleLogic):
         """One job at a time."""
         from ConFUDASegmentLib.errors import InvalidInputError
         from ConFUDASegmentLib.job import SegmentationJob
-        from ConFUDASegmentLib.volumes import checkVolume
+        from ConFUDASegmentLib.scene_in import checkVolume
 
         if self.job is not None and self.job.isRunning:
             raise InvalidInputError(_("A segmentation is running already: cancel it or wait for its end."))
@@ -204,7 +202,7 @@ class ConFUDASegmentLogic(ScriptedLoadableModuleLogic):
     def makeTools(self) -> Any:
         """What jobs work with; tests replace single parts."""
         from ConFUDASegmentLib.job import JobTools, startTimer
-        from ConFUDASegmentLib.workspace import Workspace
+        from ConFUDASegmentLib.launch import Workspace
 
         return JobTools(
             scene=slicer.mrmlScene,
@@ -220,8 +218,8 @@ class ConFUDASegmentLogic(ScriptedLoadableModuleLogic):
     @staticmethod
     def makeProcess(module: str, firstLine: Optional[Dict[str, Any]]) -> Any:
         """`python -m module`, with this module's folder on its path."""
-        from ConFUDASegmentLib.interpreter import findInterpreter, workerEnvironment
-        from ConFUDASegmentLib.process import WorkerProcess
+        from ConFUDASegmentLib.launch import findInterpreter, workerEnvironment
+        from ConFUDASegmentLib.worker import WorkerProcess
 
         return WorkerProcess([findInterpreter(), "-m", module], workerEnvironment(MODULE_FOLDER), firstLine)
 

@@ -3,51 +3,35 @@ except `wait`, which keeps the window alive."""
 
 import time
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Optional
 
 import qt
 import vtk
 from slicer.i18n import tr as _
 
-from . import diagnostics
+from . import errors
 from .errors import ConFUDAError, InvalidInputError, JobCancelledError, JobFailedError
-from .plain_signal import Signal
-from .preview import Preview
-from .process import WorkerProcess
+from .launch import Workspace
 from .request import SegmentationRequest
-from .results import checkVolumes, writeTable
-from .segments import SegmentationWriter, emptyStructures, show3D
-from .uncertainty import forgetUncertainty, writeUncertainty
-from .volumes import Geometry, exportVolume, readLabels, sequenceNote
-from .workspace import Workspace
+from .scene_in import Geometry, exportVolume, readLabels, sequenceNote
+from .scene_out import (
+    Preview,
+    SegmentationWriter,
+    checkVolumes,
+    emptyStructures,
+    forgetUncertainty,
+    show3D,
+    writeTable,
+    writeUncertainty,
+)
+from .worker import Progress, Signal, WorkerProcess, parseProgress
 
 POLL_MS = 50
 CANCEL_GRACE_SECONDS = 1.5  # then the worker is killed, so that a cancel is over within two seconds
 FINISH_GRACE_SECONDS = 10.0  # a worker that said "finished" but does not exit is killed after this
 
 RUNNING, CANCELLING, FINISHED, FAILED, CANCELLED = "running", "cancelling", "finished", "failed", "cancelled"
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where the worker stands. Printing it gives one line."""
-
-    stage: str
-    step: int
-    total: int
-    etaSeconds: Optional[float] = None
-    losses: Dict[str, float] = field(default_factory=dict)
-
-    @property
-    def fraction(self) -> float:
-        return min(max(self.step / self.total, 0.0), 1.0) if self.total > 0 else 0.0
-
-    def __str__(self) -> str:
-        text = f"{self.stage} {self.step}/{self.total}"
-        if self.etaSeconds is not None:
-            text += f", {self.etaSeconds:.0f} s left"
-        return text + "".join(f", {name} {value:.3f}" for name, value in self.losses.items())
 
 
 @dataclass
@@ -187,7 +171,7 @@ class SegmentationJob:
         noise = self._process.noise() if self._process else self._noise
         if noise:
             notes += ["output of the worker:", *noise]
-        return diagnostics.report(self.request.describe(), outcome, notes, self._secrets)
+        return errors.report(self.request.describe(), outcome, notes, self._secrets)
 
     def _poll(self) -> None:
         if not self.isRunning:
@@ -223,7 +207,7 @@ class SegmentationJob:
             if kind == "started":
                 self.device = str(event.get("device", ""))
             elif kind == "progress":
-                self.progress = _parseProgress(event)
+                self.progress = parseProgress(event)
                 if self.state == RUNNING:
                     self.progressed.emit(self.progress)
             elif kind == "preview" and self.state == RUNNING:
@@ -349,17 +333,6 @@ class SegmentationJob:
         elif self._outputNode is not None and node is self._outputNode:
             self._outputNode = None
             self._warn(_("The chosen output was removed: the result goes into a new segmentation."))
-
-
-def _parseProgress(event: Dict[str, Any]) -> Progress:
-    eta = event.get("eta_s")
-    return Progress(
-        stage=str(event.get("stage", "")),
-        step=int(event.get("step", 0)),
-        total=int(event.get("total", 0)),
-        etaSeconds=None if eta is None else float(eta),
-        losses={str(name): float(value) for name, value in (event.get("losses") or {}).items()},
-    )
 
 
 def startTimer(callback: Callable[[], None]) -> Any:

@@ -1,24 +1,24 @@
 """The panel: shows the parameters, starts and cancels the job, shows its progress and result."""
 
 import os
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Optional
 
 import qt
 import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from . import diagnostics, views
-from .bindings import Bindings, checkBinding, choiceBinding, nodeBinding, numberBinding, pathBinding
-from .dependencies import Dependencies
-from .devices import DeviceProbe
+from . import errors, views
+from .controls import Bindings, bindControls, fillChoices
+from .devices import DeviceProbe, TimeEstimate, duration
 from .errors import ConFUDAError, InvalidInputError, JobCancelledError
-from .estimate import TimeEstimate, duration
-from .job import CANCELLING, FINISHED, Progress, SegmentationJob
+from .installing import Dependencies
+from .job import CANCELLING, FINISHED, SegmentationJob
 from .request import METHODS, MODES, PRESETS, SegmentationRequest
-from .segments import show3D
-from .uncertainty import Overlay, uncertaintyOf, volumeOf
-from .volumes import checkVolume, sliceAtView
+from .scene_in import checkVolume, sliceAtView
+from .scene_out import show3D, uncertaintyOf, volumeOf
+from .views import Overlay
+from .worker import Progress
 
 INFO, SUCCESS, WARNING, ERROR = "info", "success", "warning", "error"
 _COLORS = {
@@ -57,28 +57,9 @@ class Panel:
         self._overlay = Overlay()
         self._clock = qt.QTimer()
         self._clock.timeout.connect(self._showTime)
-        self._fillChoices()
-        self._bindings = Bindings(
-            [
-                nodeBinding(ui.inputSelector, "inputVolume"),
-                nodeBinding(ui.outputSelector, "outputSegmentation"),
-                choiceBinding(ui.modeCombo, "mode"),
-                checkBinding(ui.automaticSliceCheck, "automaticSlice"),
-                numberBinding(ui.sliceSlider, "sliceIndex", int, offset=1),
-                choiceBinding(ui.presetCombo, "preset"),
-                choiceBinding(ui.deviceCombo, "device"),
-                choiceBinding(ui.methodCombo, "method"),
-                numberBinding(ui.contrastSpin, "lambdaContrast", float),
-                numberBinding(ui.normSpin, "lambdaNorm", float),
-                numberBinding(ui.partitionsSpin, "partitions", int),
-                numberBinding(ui.temperatureSpin, "temperature", float),
-                numberBinding(ui.seedSpin, "seed", int),
-                pathBinding(ui.bundlePath, "bundleFolder"),
-                checkBinding(ui.previewCheck, "livePreview"),
-                checkBinding(ui.uncertaintyCheck, "showUncertainty"),
-            ],
-            self._refresh,
-        )
+        fillChoices(ui)
+        self._fillDevices()
+        self._bindings = Bindings(bindControls(ui), self._refresh)
         ui.applyButton.clicked.connect(self._onApply)
         ui.currentSliceButton.clicked.connect(self._onCurrentSlice)
         ui.show3DButton.clicked.connect(self._onShow3D)
@@ -250,7 +231,7 @@ class Panel:
         self._showStatus(INFO if isinstance(error, JobCancelledError) else ERROR, error.message)
         if not keepDetails:
             text = [error.message] + ([error.details] if error.details else [])
-            self.ui.detailsText.plainText = diagnostics.report({}, type(error).__name__, text)
+            self.ui.detailsText.plainText = errors.report({}, type(error).__name__, text)
         if not isinstance(error, (JobCancelledError, InvalidInputError)):
             self.ui.detailsButton.collapsed = False
 
@@ -291,16 +272,6 @@ class Panel:
         self._fillDevices()
         self._bindings.toControls()
         self._refresh()
-
-    def _fillChoices(self) -> None:
-        for combo, values, texts in (
-            (self.ui.modeCombo, MODES, _modeNames()),
-            (self.ui.presetCombo, PRESETS, _presetNames()),
-            (self.ui.methodCombo, METHODS, _methodNames()),
-        ):
-            for value in values:
-                combo.addItem(texts.get(value, value), value)
-        self._fillDevices()
 
     def _fillDevices(self) -> None:
         choices = [("auto", _("Automatic")), ("cpu", _("CPU ({count} cores)").format(count=os.cpu_count() or 1))]
@@ -389,30 +360,6 @@ def _stageName(stage: str) -> str:
         "write": _("Writing the result"),
     }
     return names.get(stage, stage)
-
-
-def _modeNames() -> Dict[str, str]:
-    return {"one-shot": _("One slice (one-shot)"), "few-shot": _("All slices (few-shot)")}
-
-
-def _presetNames() -> Dict[str, str]:
-    return {
-        "fast": _("Fast"),
-        "balanced": _("Balanced"),
-        "thorough": _("Thorough"),
-        "paper": _("As published (slow)"),
-    }
-
-
-def _methodNames() -> Dict[str, str]:
-    return {
-        "confuda": _("ConFUDA"),
-        "fuda": _("FUDA"),
-        "blockcl": _("Block contrastive"),
-        "advent": _("ADVENT"),
-        "adaptseg": _("AdaptSegNet"),
-        "none": _("None (no adaptation)"),
-    }
 
 
 def _clockTime(seconds: float) -> str:

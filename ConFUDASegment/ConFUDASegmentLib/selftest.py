@@ -10,10 +10,10 @@ import vtk
 
 from confuda.labels import STRUCTURES
 
-from .dependencies import Dependencies
 from .errors import InvalidInputError, JobCancelledError
-from .segments import SegmentationWriter
-from .volumes import geometryOf
+from .installing import Dependencies
+from .scene_in import geometryOf
+from .scene_out import SegmentationWriter
 
 
 def runSelfTest(logic: Any, resourcesFolder: str) -> List[str]:

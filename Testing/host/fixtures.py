@@ -89,7 +89,7 @@ class Bench:
         return self.reply
 
     def _makeProcess(self, module: str, firstLine: Any) -> Any:
-        from ConFUDASegmentLib.process import WorkerProcess
+        from ConFUDASegmentLib.worker import WorkerProcess
 
         if module.endswith("probe"):
             command = [sys.executable, "-c", f"print({json.dumps(json.dumps(self.devices))})"]
@@ -134,10 +134,10 @@ def bench(host: Any, monkeypatch: Any, request: Any) -> Any:
     from PySide6 import QtCore
     from Testing.host.qt_module import usePlainQt
 
-    from ConFUDASegmentLib import dependencies
+    from ConFUDASegmentLib import installing
 
     usePlainQt(request.module.__name__)
-    monkeypatch.setattr(dependencies, "_isPresent", lambda name: True)
+    monkeypatch.setattr(installing, "_isPresent", lambda name: True)
     QtCore.QSettings().clear()
     made = Bench(host)
     yield made

@@ -21,9 +21,9 @@ def takeScreenshots(folder: Path) -> List[Path]:
     host = start()
     from Testing.host.fixtures import ONE_CPU, Bench
 
-    import ConFUDASegmentLib.dependencies as dependencies
+    import ConFUDASegmentLib.installing as installing
 
-    dependencies._isPresent = lambda name: True
+    installing._isPresent = lambda name: True
     bench = Bench(host)
     bench.devices = ONE_CPU
     real = BUNDLE.is_file()

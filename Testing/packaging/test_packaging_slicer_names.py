@@ -5,6 +5,7 @@ import ast
 import gzip
 import json
 import os
+import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -158,3 +159,30 @@ def test_written_for_python_3_9(source):
         if annotation is not None:
             assert not any(isinstance(part, ast.BinOp) for part in ast.walk(annotation)), ast.unparse(annotation)
         assert not isinstance(node, ast.ExceptHandler) or node.type is not None
+
+
+STARTED_PANEL = """
+import subprocess
+import sys
+sys.path.insert(0, {repository!r})
+from Testing.host import start
+host = start()
+host.loadModule().enter()
+print("LOADED", *sorted(name for name in sys.modules if name.split(".")[0] in ("confuda", "torch", "SimpleITK")))
+host.unloadModule()
+"""
+
+
+def test_the_panel_loads_nothing_of_training_benchmark_or_cohort(host):
+    """In a fresh process: opening the panel must be quick, and works where torch is not yet installed."""
+    answer = subprocess.run(
+        [sys.executable, "-c", STARTED_PANEL.format(repository=str(REPOSITORY))],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    loaded = answer.stdout.partition("LOADED")[2].split()
+    assert "confuda.labels" in loaded, answer.stdout + answer.stderr
+    for name in loaded:
+        assert name.split(".")[0] == "confuda", name
+        assert name.split(".")[1:2] not in (["training"], ["benchmark"], ["cohort"], ["report"]), name

@@ -224,7 +224,7 @@ def test_disk_full_at_export(bench, phantom, monkeypatch):
 def test_failure_while_writing_segments_restores_the_scene(bench, phantom, monkeypatch):
     import slicer
 
-    from ConFUDASegmentLib import segments
+    from ConFUDASegmentLib import scene_out
 
     phantom.addVolume()
     chosen = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Mine")
@@ -238,7 +238,7 @@ def test_failure_while_writing_segments_restores_the_scene(bench, phantom, monke
         node.GetSegmentation().RemoveAllSegments()
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(segments, "_declareSegment", fail)
+    monkeypatch.setattr(scene_out, "_declareSegment", fail)
     job = bench.runFromPanel()
 
     assert job.state == "failed"

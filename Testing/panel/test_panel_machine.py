@@ -5,15 +5,15 @@ import pytest
 
 def missing(monkeypatch, names):
     """Makes these packages missing; the returned set can be emptied, as an installation does."""
-    from ConFUDASegmentLib import dependencies
+    from ConFUDASegmentLib import installing
 
     gone = set(names)
-    monkeypatch.setattr(dependencies, "_isPresent", lambda name: name not in gone)
+    monkeypatch.setattr(installing, "_isPresent", lambda name: name not in gone)
     return gone
 
 
 def with_installers(bench, gone, fails=None):
-    from ConFUDASegmentLib import dependencies
+    from ConFUDASegmentLib import installing
 
     installed = []
 
@@ -25,7 +25,7 @@ def with_installers(bench, gone, fails=None):
         installed.append(name)
         gone.discard(name.split(">")[0])
 
-    bench.panel._dependencies = dependencies.Dependencies(
+    bench.panel._dependencies = installing.Dependencies(
         isPresent=lambda name: name not in gone, installTorch=lambda: install("torch"), installOther=install
     )
     return installed
@@ -72,10 +72,10 @@ def test_failed_installation_shows_pips_last_lines(bench, phantom, monkeypatch):
 
 
 def test_torch_without_its_extension(bench, phantom, monkeypatch):
-    from ConFUDASegmentLib import dependencies
+    from ConFUDASegmentLib import installing
 
     gone = missing(monkeypatch, ["torch"])
-    bench.panel._dependencies = dependencies.Dependencies(isPresent=lambda name: name not in gone)
+    bench.panel._dependencies = installing.Dependencies(isPresent=lambda name: name not in gone)
     phantom.addVolume()
     bench.press(bench.ui.applyButton)
 
@@ -88,17 +88,17 @@ def test_slicer_packaging_where_it_exists_else_pip_install(bench, monkeypatch):
 
     import slicer
 
-    from ConFUDASegmentLib import dependencies
+    from ConFUDASegmentLib import installing
 
     calls = []
     monkeypatch.setattr(slicer.util, "pip_install", lambda requirement: calls.append(("pip_install", requirement)))
     monkeypatch.setitem(sys.modules, "slicer.packaging", None)
-    dependencies._installOther("safetensors>=0.4")
+    installing._installOther("safetensors>=0.4")
     packaging = types.ModuleType("slicer.packaging")
     packaging.pip_ensure = lambda requirement, **options: calls.append(("pip_ensure", requirement, options))
     monkeypatch.setitem(sys.modules, "slicer.packaging", packaging)
     monkeypatch.setattr(slicer, "packaging", packaging, raising=False)
-    dependencies._installOther("safetensors>=0.4")
+    installing._installOther("safetensors>=0.4")
     assert calls[0] == ("pip_install", "safetensors>=0.4")
     assert calls[1] == ("pip_ensure", "safetensors>=0.4", {"prompt_install": False, "requester": "ConFUDA"})
 
@@ -140,7 +140,7 @@ def test_true_probe_on_this_machine(bench):
     import subprocess
     import sys
 
-    from ConFUDASegmentLib.interpreter import workerEnvironment
+    from ConFUDASegmentLib.launch import workerEnvironment
 
     answer = subprocess.run(
         [sys.executable, "-m", "ConFUDASegmentLib.probe"],
@@ -166,6 +166,6 @@ def test_estimate_learns_from_the_run(bench, phantom):
 
 
 def test_durations():
-    from ConFUDASegmentLib.estimate import duration
+    from ConFUDASegmentLib.devices import duration
 
     assert [duration(seconds) for seconds in (1, 33, 80, 3300)] == ["5 s", "35 s", "1 min", "0.9 h"]

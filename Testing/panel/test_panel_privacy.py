@@ -5,7 +5,7 @@ import time
 
 
 def test_temporary_folder_is_private_even_with_a_generous_umask(bench, tmp_path):
-    from ConFUDASegmentLib.workspace import Workspace
+    from ConFUDASegmentLib.launch import Workspace
 
     former = os.umask(0)
     try:
@@ -20,32 +20,32 @@ def test_temporary_folder_is_private_even_with_a_generous_umask(bench, tmp_path)
 
 def test_orphans_go_by_their_lock_and_never_by_a_clock(bench, tmp_path, monkeypatch):
     """A folder of years ago without a lock may be one that was made this moment, on a server with another clock."""
-    from ConFUDASegmentLib import workspace
+    from ConFUDASegmentLib import launch
 
     fresh, dead = tmp_path / "confuda-fresh", tmp_path / "confuda-dead"
     for folder in (fresh, dead):
         folder.mkdir()
     os.utime(fresh, (0, 0))
     # A lock of a process that is gone, on this machine.
-    living = workspace.Workspace(str(tmp_path))
+    living = launch.Workspace(str(tmp_path))
     lock = open(os.path.join(living.path, "owner.lock"), encoding="utf-8").read().splitlines()
     (dead / "owner.lock").write_text("\n".join(["999999999", *lock[1:]]) + "\n", encoding="utf-8")
 
-    workspace.removeOrphans(str(tmp_path))
+    launch.removeOrphans(str(tmp_path))
     assert fresh.exists() and os.path.exists(living.path) and not dead.exists()
 
     # A minute later by this process's own clock it is an orphan; the wall clock has no say.
     later = time.monotonic() + 61
-    monkeypatch.setattr(workspace.time, "monotonic", lambda: later)
-    workspace.removeOrphans(str(tmp_path))
+    monkeypatch.setattr(launch.time, "monotonic", lambda: later)
+    launch.removeOrphans(str(tmp_path))
     assert not fresh.exists() and os.path.exists(living.path)
     living.remove()
 
 
 def test_report_hides_paths_names_and_uids(bench):
-    from ConFUDASegmentLib import diagnostics
+    from ConFUDASegmentLib import errors
 
-    text = diagnostics.anonymize(
+    text = errors.anonymize(
         "adapt 3/60, 4 s left\n"
         "Patient's Name: DOE^JANE\nPatientID: 4711\nPatient's Birth Date: 19700101\n"
         "series 1.2.826.0.1.3680043.9.7777.1.20261123 of torch 2.13.0 is broken\n"

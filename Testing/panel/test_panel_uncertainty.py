@@ -105,7 +105,7 @@ def test_a_run_that_could_not_make_its_map_still_gives_segments(bench, phantom):
 
 
 def test_an_output_made_anew_without_a_map_forgets_the_old_one(bench, phantom, views):
-    from ConFUDASegmentLib.uncertainty import uncertaintyOf
+    from ConFUDASegmentLib.scene_out import uncertaintyOf
 
     volume = phantom.addVolume()
     node = bench.logic.adaptAndSegment(volume, uncertainty=True)

@@ -136,9 +136,9 @@ def test_unusable_inputs(bench, logic, phantom):
 
 
 def test_missing_package_from_the_console(logic, phantom, monkeypatch):
-    from ConFUDASegmentLib import dependencies
+    from ConFUDASegmentLib import installing
 
-    monkeypatch.setattr(dependencies, "_isPresent", lambda name: name != "torch")
+    monkeypatch.setattr(installing, "_isPresent", lambda name: name != "torch")
     with pytest.raises(RuntimeError, match="not installed: torch"):
         logic.start(phantom.addVolume())
 

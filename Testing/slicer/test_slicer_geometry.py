@@ -58,8 +58,8 @@ def segment_without_process(volume, folder):
     import slicer
     from Testing.host import scripted_worker
 
-    from ConFUDASegmentLib.segments import SegmentationWriter
-    from ConFUDASegmentLib.volumes import exportVolume, readLabels
+    from ConFUDASegmentLib.scene_in import exportVolume, readLabels
+    from ConFUDASegmentLib.scene_out import SegmentationWriter
 
     geometry = exportVolume(volume, str(folder / "v.nrrd"))
     scripted_worker.segment(str(folder / "v.nrrd"), str(folder / "l.nrrd"))
@@ -180,7 +180,7 @@ def test_terminology_is_known_to_slicer(bench):
 
 def test_slice_axis_is_the_workers(bench, phantom):
     from confuda.imaging.stack import find_slice_axis
-    from ConFUDASegmentLib.volumes import geometryOf
+    from ConFUDASegmentLib.scene_in import geometryOf
 
     random = np.random.default_rng(1)
     for _ in range(60):
@@ -195,7 +195,7 @@ def test_slice_axis_is_the_workers(bench, phantom):
 def test_current_slice_of_the_view(bench, phantom):
     import slicer
 
-    from ConFUDASegmentLib.volumes import sliceAtView
+    from ConFUDASegmentLib.scene_in import sliceAtView
 
     volume = phantom.addVolume(None, phantom.obliqueMatrix())
     volume.SetAndObserveTransformNodeID(phantom.addTransform().GetID())

@@ -74,7 +74,7 @@ def test_self_test(bench, monkeypatch):
 def test_self_tests_true_cases(bench, phantom, tmp_path):
     """The cases with a run, here with the scripted worker."""
     from ConFUDASegmentLib import selftest
-    from ConFUDASegmentLib.volumes import exportVolume
+    from ConFUDASegmentLib.scene_in import exportVolume
 
     sample = str(tmp_path / "phantom.nrrd")
     exportVolume(phantom.addVolume(), sample)

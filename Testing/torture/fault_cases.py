@@ -114,7 +114,7 @@ def _kill_parent(folder: Path) -> str:
     place = Place(folder)
     program = (
         "import json, sys, time\n"
-        "from ConFUDASegmentLib.process import WorkerProcess\n"
+        "from ConFUDASegmentLib.worker import WorkerProcess\n"
         "import os\n"
         "command = [sys.executable, '-m', 'Testing.torture.injected', 'stay:adapt', 'worker']\n"
         "process = WorkerProcess(command, dict(os.environ), json.loads(sys.argv[1]))\n"

@@ -1,13 +1,17 @@
-"""Python packages that the worker needs: found without importing them, installed after one question."""
+"""What must be there before a run: Python packages, found without importing them and installed after one question; and
+what the extension brings along for Slicer's own modules, a terminology and a sample volume."""
 
 import collections
 import contextlib
+import hashlib
 import importlib
 import importlib.util
 import io
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Callable, Deque, Iterable, List, Optional, Sequence
 
 import slicer
@@ -17,6 +21,7 @@ from .errors import DependencyError
 
 _KEPT_LINES = 12
 _TORCH = "torch"
+SAMPLE_NAME = "ConFUDASimulatedLGE"
 
 
 @dataclass(frozen=True)
@@ -150,3 +155,32 @@ def _installOther(requirement: str) -> None:
         return
     # The user has been asked already: once is enough.
     packaging.pip_ensure(requirement, prompt_install=False, requester="ConFUDA")
+
+
+def loadTerminology(resourcesFolder: str) -> None:
+    """Tells Slicer's Terminologies module of our list of structures: Slicer's own lists have no myocardium."""
+    path = os.path.join(resourcesFolder, "ConFUDA.term.json")
+    if os.path.isfile(path):
+        slicer.modules.terminologies.logic().LoadTerminologyFromFile(path)
+
+
+def registerSampleData(resourcesFolder: str) -> None:
+    """Offers the bundled sample volume in Slicer's Sample Data module. It is local: nothing is downloaded."""
+    path = Path(resourcesFolder, "SampleData", "SimulatedLGE.nrrd")
+    if not path.is_file():
+        return
+    try:
+        import SampleData
+    except ImportError:
+        return  # an application made of Slicer without its Sample Data module
+
+    thumbnail = os.path.join(resourcesFolder, "Icons", "SimulatedLGE.png")
+    SampleData.SampleDataLogic.registerCustomSampleDataSource(
+        category="ConFUDA",
+        sampleName=SAMPLE_NAME,
+        thumbnailFileName=thumbnail if os.path.isfile(thumbnail) else None,
+        uris=path.as_uri(),
+        fileNames=path.name,
+        nodeNames="SimulatedLGE",
+        checksums="SHA256:" + hashlib.sha256(path.read_bytes()).hexdigest(),
+    )

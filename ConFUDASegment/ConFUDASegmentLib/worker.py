@@ -1,16 +1,67 @@
-"""The worker as a child process: JSON lines out of it, `cancel` into it, and never a wait on the GUI's thread."""
+"""The worker as a child process: JSON lines out of it, `cancel` into it, and never a wait on the GUI's thread.
+
+Imports nothing of Slicer.
+"""
 
 import collections
 import json
+import logging
 import os
 import queue
 import signal
 import subprocess
 import threading
-from typing import Any, Deque, Dict, List, Optional
+from dataclasses import dataclass, field
+from typing import Any, Callable, Deque, Dict, List, Optional
 
 LONGEST_LINE = 1 << 20  # a line beyond this is garbage and is read in pieces, so that memory stays bounded
 KEPT_LINES = 80  # of stderr and of output that is not an event, for the details
+
+
+class Signal:
+    """A signal in plain Python, since qt.Signal can't be used from Slicer's PythonQt: calls every connected slot.
+
+    A slot that raises is logged and never stops the sender or the other slots.
+    """
+
+    def __init__(self) -> None:
+        self._slots: List[Callable[..., Any]] = []
+
+    def connect(self, slot: Callable[..., Any]) -> None:
+        if slot not in self._slots:
+            self._slots.append(slot)
+
+    def disconnect(self, slot: Callable[..., Any]) -> None:
+        if slot in self._slots:
+            self._slots.remove(slot)
+
+    def emit(self, *args: Any) -> None:
+        for slot in list(self._slots):
+            try:
+                slot(*args)
+            except Exception:
+                logging.exception("ConFUDA: a listener failed")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where the worker stands. Printing it gives one line."""
+
+    stage: str
+    step: int
+    total: int
+    etaSeconds: Optional[float] = None
+    losses: Dict[str, float] = field(default_factory=dict)
+
+    @property
+    def fraction(self) -> float:
+        return min(max(self.step / self.total, 0.0), 1.0) if self.total > 0 else 0.0
+
+    def __str__(self) -> str:
+        text = f"{self.stage} {self.step}/{self.total}"
+        if self.etaSeconds is not None:
+            text += f", {self.etaSeconds:.0f} s left"
+        return text + "".join(f", {name} {value:.3f}" for name, value in self.losses.items())
 
 
 class WorkerProcess:
@@ -157,3 +208,15 @@ def _parseEvent(line: str) -> Optional[Dict[str, Any]]:
     except ValueError:
         return None
     return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
+
+
+def parseProgress(event: Dict[str, Any]) -> Progress:
+    """Out of a `progress` event. Raises TypeError or ValueError for one of the wrong kind."""
+    eta = event.get("eta_s")
+    return Progress(
+        stage=str(event.get("stage", "")),
+        step=int(event.get("step", 0)),
+        total=int(event.get("total", 0)),
+        etaSeconds=None if eta is None else float(eta),
+        losses={str(name): float(value) for name, value in (event.get("losses") or {}).items()},
+    )

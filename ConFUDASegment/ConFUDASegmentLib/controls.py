@@ -1,0 +1,193 @@
+"""The parameters, kept in the scene, and the controls of the panel that show and change them.
+
+Each control is tied to one parameter here instead of by parameterNodeWrapper's own GUI connection: that one can't hold
+an int on a slider before Slicer 5.10, nor a combo box whose shown text is a translation of its value.
+"""
+
+from typing import Any, Callable, Dict, List
+
+from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLTableNode
+from slicer.i18n import tr as _
+from slicer.parameterNodeWrapper import parameterNodeWrapper
+
+from .request import METHODS, MODES, PRESETS
+
+
+@parameterNodeWrapper
+class ConFUDASegmentParameterNode:
+    """
+    inputVolume - The volume to adapt to and to segment.
+    outputSegmentation - Where the segments go; none makes a new node for each run.
+    resultSegmentation, resultTable - What the last run made.
+    sliceIndex - 0-based slice for one-shot; used when automaticSlice is off.
+    lambdaContrast, lambdaNorm - Weights; negative takes the preset's own.
+    partitions, temperature - Zero takes the preset's own.
+    """
+
+    inputVolume: vtkMRMLScalarVolumeNode
+    outputSegmentation: vtkMRMLSegmentationNode
+    resultSegmentation: vtkMRMLSegmentationNode
+    resultTable: vtkMRMLTableNode
+    mode: str = "few-shot"
+    automaticSlice: bool = True
+    sliceIndex: int = 0
+    preset: str = "balanced"
+    device: str = "auto"
+    method: str = "confuda"
+    lambdaContrast: float = -1.0
+    lambdaNorm: float = -1.0
+    partitions: int = 0
+    temperature: float = 0.0
+    seed: int = 0
+    bundleFolder: str = ""
+    livePreview: bool = True
+    showUncertainty: bool = False
+
+
+class Binding:
+    """`read` and `write` move one value between a control and its parameter."""
+
+    def __init__(
+        self, control: Any, name: str, read: Callable[[], Any], write: Callable[[Any], None], changed: Any
+    ) -> None:
+        self.control = control
+        self.name = name
+        self.read = read
+        self.write = write
+        self._changed = changed
+
+    def connect(self, callback: Callable[[], None]) -> None:
+        self._changed(lambda *_arguments: callback())
+
+
+def nodeBinding(control: Any, name: str) -> Binding:
+    # The signal has two forms; a string picks the right one in PythonQt.
+    def changed(slot: Any) -> None:
+        control.connect("currentNodeChanged(vtkMRMLNode*)", slot)
+
+    return Binding(control, name, control.currentNode, control.setCurrentNode, changed)
+
+
+def choiceBinding(control: Any, name: str) -> Binding:
+    """A combo box whose item data is the value. A value that it lacks (from another version) takes the first."""
+
+    def write(value: Any) -> None:
+        control.currentIndex = max(control.findData(value), 0)
+
+    return Binding(
+        control, name, lambda: control.itemData(control.currentIndex), write, control.currentIndexChanged.connect
+    )
+
+
+def checkBinding(control: Any, name: str) -> Binding:
+    def write(value: bool) -> None:
+        control.checked = value
+
+    return Binding(control, name, lambda: bool(control.checked), write, control.toggled.connect)
+
+
+def numberBinding(control: Any, name: str, kind: Callable[[Any], Any], offset: int = 0) -> Binding:
+    """A spin box or slider; `offset` is what the control shows beyond the parameter (1 for counting from one)."""
+
+    def write(value: Any) -> None:
+        control.value = value + offset
+
+    return Binding(control, name, lambda: kind(control.value) - offset, write, control.valueChanged.connect)
+
+
+def pathBinding(control: Any, name: str) -> Binding:
+    def write(value: str) -> None:
+        if control.currentPath != value:
+            control.currentPath = value
+
+    return Binding(control, name, lambda: control.currentPath.strip(), write, control.currentPathChanged.connect)
+
+
+class Bindings:
+    """All of them, with one parameter node at a time."""
+
+    def __init__(self, bindings: List[Binding], changed: Callable[[], None]) -> None:
+        self._bindings = bindings
+        self._changed = changed
+        self._parameters = None
+        self._updating = False
+        for binding in bindings:
+            binding.connect(lambda binding=binding: self._toParameters(binding))
+
+    def use(self, parameters: Any) -> None:
+        self._parameters = parameters
+
+    def toControls(self) -> None:
+        if self._parameters is None or self._updating:
+            return
+        self._updating = True
+        try:
+            for binding in self._bindings:
+                binding.write(getattr(self._parameters, binding.name))
+        finally:
+            self._updating = False
+
+    def _toParameters(self, binding: Binding) -> None:
+        if self._updating or self._parameters is None:
+            return
+        value = binding.read()
+        if getattr(self._parameters, binding.name) != value:
+            setattr(self._parameters, binding.name, value)
+            self._changed()
+
+
+def bindControls(ui: Any) -> List[Binding]:
+    """The bindings of all controls."""
+    return [
+        nodeBinding(ui.inputSelector, "inputVolume"),
+        nodeBinding(ui.outputSelector, "outputSegmentation"),
+        choiceBinding(ui.modeCombo, "mode"),
+        checkBinding(ui.automaticSliceCheck, "automaticSlice"),
+        numberBinding(ui.sliceSlider, "sliceIndex", int, offset=1),
+        choiceBinding(ui.presetCombo, "preset"),
+        choiceBinding(ui.deviceCombo, "device"),
+        choiceBinding(ui.methodCombo, "method"),
+        numberBinding(ui.contrastSpin, "lambdaContrast", float),
+        numberBinding(ui.normSpin, "lambdaNorm", float),
+        numberBinding(ui.partitionsSpin, "partitions", int),
+        numberBinding(ui.temperatureSpin, "temperature", float),
+        numberBinding(ui.seedSpin, "seed", int),
+        pathBinding(ui.bundlePath, "bundleFolder"),
+        checkBinding(ui.previewCheck, "livePreview"),
+        checkBinding(ui.uncertaintyCheck, "showUncertainty"),
+    ]
+
+
+def fillChoices(ui: Any) -> None:
+    """The combo boxes whose choices never change; each item's data is the parameter's value."""
+    for combo, values, texts in (
+        (ui.modeCombo, MODES, _modeNames()),
+        (ui.presetCombo, PRESETS, _presetNames()),
+        (ui.methodCombo, METHODS, _methodNames()),
+    ):
+        for value in values:
+            combo.addItem(texts.get(value, value), value)
+
+
+def _modeNames() -> Dict[str, str]:
+    return {"one-shot": _("One slice (one-shot)"), "few-shot": _("All slices (few-shot)")}
+
+
+def _presetNames() -> Dict[str, str]:
+    return {
+        "fast": _("Fast"),
+        "balanced": _("Balanced"),
+        "thorough": _("Thorough"),
+        "paper": _("As published (slow)"),
+    }
+
+
+def _methodNames() -> Dict[str, str]:
+    return {
+        "confuda": _("ConFUDA"),
+        "fuda": _("FUDA"),
+        "blockcl": _("Block contrastive"),
+        "advent": _("ADVENT"),
+        "adaptseg": _("AdaptSegNet"),
+        "none": _("None (no adaptation)"),
+    }

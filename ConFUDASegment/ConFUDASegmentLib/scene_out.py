@@ -1,0 +1,269 @@
+"""Results into the scene: segments with terminology, colours, geometry, transform, place and surface; the preview, the
+table of volumes and the uncertainty map."""
+
+from typing import Any, Dict, List, Optional, Tuple
+
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from vtk.util import numpy_support
+
+from confuda.labels import LV, MYO, RV, STRUCTURES, Structure
+
+from .errors import JobFailedError
+from .scene_in import Geometry, readLabels
+
+MYOCARDIAL_DENSITY = 1.05  # g/mL, the usual figure in cardiac MR
+TABLE_ROLE = "ConFUDA.volumes"  # node reference from the segmentation to its table
+UNCERTAINTY_ROLE = "ConFUDA.uncertainty"  # node reference from the segmentation to its map
+COLOR_NODE_IDS = ("vtkMRMLColorTableNodeFileInferno.txt", "vtkMRMLColorTableNodeIron")  # the first that is there
+SHOWN_FROM = 0.1  # below, the map is transparent: everywhere is a little doubt
+SHOWN_TO = 0.6  # the brightest colour; 0.5 is a tie between two classes, and more is rare
+
+
+class SegmentationWriter:
+    """Writes one result. If anything fails, the scene is left as it was."""
+
+    def __init__(self, scene: Any) -> None:
+        self._scene = scene
+
+    def write(self, labels: Any, geometry: Geometry, volumeNode: Any, outputNode: Optional[Any] = None) -> Any:
+        """Segments in `outputNode`, or in a new node. The user's own further segments in `outputNode` stay."""
+        if outputNode is None:
+            node = self._newNode(volumeNode)
+            try:
+                self.fill(node, labels, geometry, volumeNode)
+            except Exception:
+                removeSegmentation(self._scene, node)
+                raise
+            return node
+        self._scene.SaveStateForUndo()
+        backup = slicer.vtkSegmentation()
+        backup.DeepCopy(outputNode.GetSegmentation())
+        try:
+            self.fill(outputNode, labels, geometry, volumeNode)
+        except Exception:
+            outputNode.GetSegmentation().DeepCopy(backup)
+            raise
+        return outputNode
+
+    def fill(self, node: Any, labels: Any, geometry: Geometry, volumeNode: Any) -> None:
+        """Puts MYO, LV and RV into `node`, under the volume's transform and on the volume's grid."""
+        wasModifying = node.StartModify()
+        try:
+            node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+            node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+            node.CreateDefaultDisplayNodes()
+            array = numpy_support.vtk_to_numpy(labels.GetPointData().GetScalars())
+            for structure in STRUCTURES:
+                _declareSegment(node, structure)
+                image = _binaryImage(array == structure.label, geometry)
+                if not slicer.vtkSlicerSegmentationsModuleLogic.SetBinaryLabelmapToSegment(image, node, structure.name):
+                    raise RuntimeError(f"segment {structure.name} could not be set")
+            node.GetSegmentation().CollapseBinaryLabelmaps(False)
+        finally:
+            node.EndModify(wasModifying)
+
+    def _newNode(self, volumeNode: Any) -> Any:
+        name = self._scene.GenerateUniqueName(_("{volume} ConFUDA").format(volume=volumeNode.GetName() or _("Volume")))
+        node = self._scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+        node.CreateDefaultDisplayNodes()
+        placeBeside(self._scene, node, volumeNode)
+        return node
+
+
+def removeSegmentation(scene: Any, node: Any) -> None:
+    """Takes the node out of the scene together with its display node, which the scene would keep."""
+    display = node.GetDisplayNode()
+    scene.RemoveNode(node)
+    if display is not None:
+        scene.RemoveNode(display)
+
+
+def emptyStructures(node: Any) -> List[Structure]:
+    """The structures of which not a voxel was found."""
+    empty = []
+    for structure in STRUCTURES:
+        image = slicer.vtkOrientedImageData()
+        node.GetBinaryLabelmapRepresentation(structure.name, image)
+        if image.IsEmpty() or image.GetScalarRange()[1] == 0:
+            empty.append(structure)
+    return empty
+
+
+def show3D(node: Any, visible: bool) -> None:
+    """Shows or hides the closed surfaces; they are made the first time they are wanted."""
+    if visible:
+        node.CreateClosedSurfaceRepresentation()
+    node.CreateDefaultDisplayNodes()
+    node.GetDisplayNode().SetVisibility3D(visible)
+
+
+def placeBeside(scene: Any, node: Any, volumeNode: Any) -> None:
+    """Puts `node` under the volume's parent (study or folder) in the subject hierarchy."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    if hierarchy is None:
+        return
+    volumeItem = hierarchy.GetItemByDataNode(volumeNode)
+    nodeItem = hierarchy.GetItemByDataNode(node)
+    if volumeItem and nodeItem:
+        hierarchy.SetItemParent(nodeItem, hierarchy.GetItemParent(volumeItem))
+
+
+def _declareSegment(node: Any, structure: Structure) -> None:
+    segmentation = node.GetSegmentation()
+    color = [value / 255.0 for value in structure.color]
+    segment = segmentation.GetSegment(structure.name)
+    if segment is None:
+        segmentation.AddEmptySegment(structure.name, structure.display_name, color)
+        segment = segmentation.GetSegment(structure.name)
+    segment.SetName(structure.display_name)
+    segment.SetColor(color)
+    # The tag instead of SetTerminology: Slicer 5.8 has no such method.
+    segment.SetTag(segment.GetTerminologyEntryTagName(), structure.terminology_entry)
+
+
+def _binaryImage(mask: Any, geometry: Geometry) -> Any:
+    image = slicer.vtkOrientedImageData()
+    image.SetDimensions(*geometry.dimensions)
+    scalars = numpy_support.numpy_to_vtk(mask.astype("uint8"), deep=True, array_type=vtk.VTK_UNSIGNED_CHAR)
+    image.GetPointData().SetScalars(scalars)
+    image.SetImageToWorldMatrix(geometry.ijkToRas)
+    return image
+
+
+class Preview:
+    """The live preview: one temporary segmentation, gone when the job ends, never saved with the scene."""
+
+    def __init__(self, scene: Any, writer: SegmentationWriter) -> None:
+        self._scene = scene
+        self._writer = writer
+        self._nodeId: Optional[str] = None
+        self._display: Optional[Any] = None
+        self._stopped = False
+
+    @property
+    def node(self) -> Optional[Any]:
+        return self._scene.GetNodeByID(self._nodeId) if self._nodeId else None
+
+    def show(self, path: str, geometry: Geometry, volumeNode: Any) -> None:
+        """Shows a labelmap file. Once the user has deleted the preview, no further one appears."""
+        if self._stopped:
+            return
+        labels = readLabels(path, geometry)
+        node = self.node
+        if node is None and self._nodeId is not None:
+            self._stopped = True
+            return
+        if node is None:
+            node = self._scene.AddNewNodeByClass("vtkMRMLSegmentationNode", _("ConFUDA preview"))
+            node.SetSaveWithScene(False)
+            node.SetHideFromEditors(True)  # it can't be picked as an input or output anywhere
+            self._nodeId = node.GetID()
+            node.CreateDefaultDisplayNodes()
+            self._display = node.GetDisplayNode()
+            self._display.SetSaveWithScene(False)
+            self._display.SetVisibility2DFill(False)  # outlines: the image stays visible under them
+        self._writer.fill(node, labels, geometry, volumeNode)
+
+    def remove(self) -> None:
+        """Both nodes, each if it is still there: the scene does not remove a display node with its node."""
+        self._stopped = True
+        for node in (self.node, self._display):
+            if node is not None and self._scene.IsNodePresent(node):
+                self._scene.RemoveNode(node)
+        self._display = None
+
+
+def checkVolumes(summary: Dict[str, Any]) -> Dict[str, float]:
+    """The millilitres of each structure, out of the worker's summary."""
+    try:
+        return {structure.name: float(summary["volumes_ml"][structure.name]) for structure in STRUCTURES}
+    except (KeyError, TypeError, ValueError) as error:
+        raise JobFailedError(
+            _("The worker's summary lacks the volumes, so its result was not used."), repr(error)
+        ) from error
+
+
+def rows(volumesMl: Dict[str, float]) -> List[Tuple[str, float, Optional[float]]]:
+    """(what, mL, g or None) for each line of the table."""
+    myocardium = volumesMl[MYO.name]
+    return [
+        (_("Left ventricle (cavity)"), volumesMl[LV.name], None),
+        (_("Right ventricle (cavity)"), volumesMl[RV.name], None),
+        (_("Myocardium"), myocardium, myocardium * MYOCARDIAL_DENSITY),
+    ]
+
+
+def writeTable(scene: Any, segmentationNode: Any, volumesMl: Dict[str, float]) -> Any:
+    """Fills the segmentation's table, made at its first result."""
+    table = segmentationNode.GetNodeReference(TABLE_ROLE)
+    if table is None:
+        name = scene.GenerateUniqueName(_("{segmentation} volumes").format(segmentation=segmentationNode.GetName()))
+        table = scene.AddNewNodeByClass("vtkMRMLTableNode", name)
+        segmentationNode.SetNodeReferenceID(TABLE_ROLE, table.GetID())
+    names, millilitres, grams = vtk.vtkStringArray(), vtk.vtkDoubleArray(), vtk.vtkStringArray()
+    names.SetName(_("Structure"))
+    millilitres.SetName(_("Volume [mL]"))
+    grams.SetName(_("Mass [g]"))
+    for name, volume, mass in rows(volumesMl):
+        names.InsertNextValue(name)
+        millilitres.InsertNextValue(round(volume, 1))
+        grams.InsertNextValue("" if mass is None else f"{mass:.1f}")
+    wasModifying = table.StartModify()
+    try:
+        table.RemoveAllColumns()
+        for column in (names, millilitres, grams):
+            table.AddColumn(column)
+        table.SetUseColumnTitleAsColumnHeader(True)
+        table.SetLocked(True)
+    finally:
+        table.EndModify(wasModifying)
+    return table
+
+
+def writeUncertainty(scene: Any, segmentationNode: Any, image: Any, geometry: Geometry, volumeNode: Any) -> Any:
+    """Puts `image` (float, 0 to 1) into the segmentation's map, made at its first one. No view is changed."""
+    node = uncertaintyOf(segmentationNode)
+    if node is None:
+        name = _("{volume} uncertainty").format(volume=volumeNode.GetName() or _("Volume"))
+        node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(name))
+        node.CreateDefaultDisplayNodes()
+        _setDisplay(scene, node.GetDisplayNode())
+        segmentationNode.SetNodeReferenceID(UNCERTAINTY_ROLE, node.GetID())
+        placeBeside(scene, node, volumeNode)
+    wasModifying = node.StartModify()
+    try:
+        node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+        node.SetIJKToRASMatrix(geometry.ijkToRas)
+        node.SetAndObserveImageData(image)
+    finally:
+        node.EndModify(wasModifying)
+    return node
+
+
+def uncertaintyOf(segmentationNode: Optional[Any]) -> Optional[Any]:
+    """The map of this segmentation, or None."""
+    return segmentationNode.GetNodeReference(UNCERTAINTY_ROLE) if segmentationNode is not None else None
+
+
+def volumeOf(segmentationNode: Any) -> Optional[Any]:
+    """The volume that was segmented."""
+    return segmentationNode.GetNodeReference(segmentationNode.GetReferenceImageGeometryReferenceRole())
+
+
+def forgetUncertainty(segmentationNode: Any) -> None:
+    """The segmentation was made anew without a map: an older map stays in the scene, but it is not this one's."""
+    segmentationNode.SetNodeReferenceID(UNCERTAINTY_ROLE, None)
+
+
+def _setDisplay(scene: Any, display: Any) -> None:
+    for identifier in COLOR_NODE_IDS:
+        if scene.GetNodeByID(identifier) is not None:
+            display.SetAndObserveColorNodeID(identifier)
+            break
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevelMinMax(0.0, SHOWN_TO)
+    display.SetAutoThreshold(False)
+    display.SetThreshold(SHOWN_FROM, 1.0)
+    display.SetApplyThreshold(True)
