@@ -53,7 +53,8 @@ class SegmentedWall:
     """AHA's segments of one heart.
 
     segments: (S, rows, columns) uint8, 1 to 17 in the left ventricle's muscle and 0 elsewhere;
-    axes: its directions; levels: the level of each slice with muscle, by its number; middles: (row, column) of the cavity that a slice with muscle is measured from, by its number;
+    axes: its directions; levels: the level of each slice with muscle, by its number;
+    middles: (row, column) of the cavity that a slice with muscle is measured from, by its number;
     insertion_degrees: the anterior insertion of each level, seen from the septum's direction towards the front;
     missing: why a segment is not given, by its number; warnings: what makes all of this uncertain.
     """
