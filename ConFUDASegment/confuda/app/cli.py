@@ -62,6 +62,10 @@ def _make_observer() -> Any:
     return ProgressLine()
 
 
+def _describe_reading(arguments: argparse.Namespace) -> Dict[str, Any]:
+    return {name: getattr(arguments, name) for name in ("frame", "series", "spacing_mm")}
+
+
 def _run_adapt(arguments: argparse.Namespace) -> int:
     from confuda.app.dicom_job import run_dicom_job, wants_dicom
     from confuda.app.pipeline import Job, run_job
@@ -81,6 +85,7 @@ def _run_adapt(arguments: argparse.Namespace) -> int:
         save_bundle=arguments.save_bundle,
         report=arguments.report,
         uncertainty=arguments.uncertainty,
+        **_describe_reading(arguments),
     )
     observer = _make_observer()
     try:
@@ -117,7 +122,14 @@ def _run_segment(arguments: argparse.Namespace) -> int:
         raise UsageError("Two of the volumes have the same name: segment them into folders of their own.")
     summaries, worst = [], 0
     for volume, output in zip(arguments.volumes, outputs):
-        job = Job(volume, output, method="none", bundle=arguments.bundle, device=arguments.device)
+        job = Job(
+            volume,
+            output,
+            method="none",
+            bundle=arguments.bundle,
+            device=arguments.device,
+            **_describe_reading(arguments),
+        )
         observer = _make_observer()
         try:
             summaries.append(run_job(job, observer))

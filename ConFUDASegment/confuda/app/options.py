@@ -37,6 +37,16 @@ def _read_slice(text: str) -> Optional[int]:
         raise argparse.ArgumentTypeError(f"'{text}' is no slice number, nor 'auto'") from None
 
 
+def _read_spacing(text: str) -> Tuple[float, float, float]:
+    try:
+        columns, rows, slices = (float(part) for part in text.split(","))
+    except ValueError:
+        columns = rows = slices = 0.0
+    if not all(0 < mm < float("inf") for mm in (columns, rows, slices)):
+        raise argparse.ArgumentTypeError(f"'{text}' is no spacing in mm such as 1.4,1.4,8")
+    return columns, rows, slices
+
+
 def _read_setting(text: str) -> Tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
@@ -73,9 +83,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_adapt(commands: Any) -> None:
     adapt = commands.add_parser("adapt", help="adapt the network to one volume and segment it")
-    adapt.add_argument("volume", type=Path, help="NIfTI, NRRD, MetaImage, or a folder of DICOM files")
-    adapt.add_argument("-o", "--output", type=Path, required=True, help=".seg.nrrd, or .nii.gz/.nrrd labelmap; of a "
-                       "DICOM folder also .dcm, a DICOM SEG, which names the patient as its images do")  # fmt: skip
+    adapt.add_argument("volume", type=Path, help="NIfTI, Analyze, NRRD, MetaImage, or a DICOM folder, file or DICOMDIR")
+    adapt.add_argument("-o", "--output", type=Path, required=True, help=".seg.nrrd, or .nii.gz/.nrrd labelmap; of "
+                       "DICOM also .dcm, a DICOM SEG, which names the patient as its images do")  # fmt: skip
     adapt.add_argument("--mode", choices=MODES, default="few-shot")
     adapt.add_argument("--slice", type=_read_slice, metavar="K|auto", help="the slice of the one-shot mode, from 0")
     adapt.add_argument("--method", choices=METHODS, default="confuda")
@@ -92,7 +102,17 @@ def _add_adapt(commands: Any) -> None:
         "--uncertainty", type=Path, metavar="FILE", help="entropy from 0 to 1 on the volume's grid, .nrrd or .nii.gz"
     )
     adapt.add_argument("--json", action="store_true", help="the summary as one JSON object on stdout")
+    _add_reading(adapt)
     adapt.set_defaults(run="adapt")
+
+
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    """What of a volume is read, and how."""
+    parser.add_argument("--frames", type=int, metavar="N", dest="frame", help="which frame of a cine, from 0")
+    parser.add_argument("--series", type=int, metavar="N", help="which DICOM series or stack of a folder, by its number "
+                        "in the list that --series 0 gives")  # fmt: skip
+    parser.add_argument("--spacing", type=_read_spacing, metavar="A,B,C", dest="spacing_mm", help="mm between columns, "
+                        "rows and slices, where the file states none or a wrong one")  # fmt: skip
 
 
 def _add_segment(commands: Any) -> None:
@@ -104,6 +124,7 @@ def _add_segment(commands: Any) -> None:
     segment.add_argument("--bundle", type=Path, required=True)
     segment.add_argument("--device", default="auto")
     segment.add_argument("--json", action="store_true", help="the summaries as one JSON list on stdout")
+    _add_reading(segment)
     segment.set_defaults(run="segment")
 
 

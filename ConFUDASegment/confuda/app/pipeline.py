@@ -45,7 +45,8 @@ class Job:
     """What to do with one volume; the fields are those of DESIGN.md's command line and worker.
 
     report: folder for ``report.html``, with ``uncertainty.nrrd`` beside it unless ``uncertainty`` names another file.
-    Both are written after the segmentation: what goes wrong with them does not cost it.
+    Both are written after the segmentation: what goes wrong with them does not cost it. frame, series, spacing_mm: see
+    :func:`confuda.io.volume_file.read_volume`.
     """
 
     volume: Path
@@ -63,6 +64,9 @@ class Job:
     save_bundle: Optional[Path] = None
     report: Optional[Path] = None
     uncertainty: Optional[Path] = None
+    frame: Optional[int] = None
+    series: Optional[int] = None
+    spacing_mm: Optional[Tuple[float, float, float]] = None
 
     def check(self) -> None:
         """Find what is wrong before any work is done.
@@ -182,7 +186,7 @@ class _Run:
         with self._timed("load"):
             observer.progress("load", 0, 1, None)
             bundle = load_bundle(job.bundle)
-            volume = read_volume(job.volume)
+            volume = read_volume(job.volume, job.frame, job.series, job.spacing_mm)
             for message in volume.warnings:
                 self.warn(message)
             device, message = choose_device(job.device)

@@ -1,69 +1,40 @@
 """Whether a file holds, undamaged, the voxels that its header promises: ITK does not ask in all formats."""
 
 import gzip
-import math
 import re
-import struct
 import zlib
 from pathlib import Path
-from typing import BinaryIO, Optional, Tuple
+from typing import BinaryIO
 
-import numpy as np
-import SimpleITK as sitk
+from confuda.io.nifti_header import find_pair, read_nifti_header
 
 _CHUNK_BYTES = 1 << 22
 _HEADER_BYTES = 1 << 16
-_NIFTI_ENDINGS = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
 
 
 def is_packed(path: Path) -> bool:
-    """Whether a file is gzip-compressed, told by its first bytes and not by its name, as ITK does."""
-    with open(path, "rb") as file:
-        return file.read(2) == b"\x1f\x8b"
-
-
-def has_all_voxels(path: Path, reader: sitk.ImageFileReader) -> bool:
-    """Whether nothing is missing, and every check sum right, where the format lets one tell.
-
-    A NIfTI file that was cut off ITK fills with what lies in memory; of compressed MetaImage and NRRD it does not look
-    at the check sum. ``reader`` has read the file's information. Uncompressed files have no check sum.
-    """
+    """Whether a file is gzip-compressed, told by its first bytes and not by its name; False where it is missing."""
     try:
-        if path.name.lower().endswith(_NIFTI_ENDINGS) and reader.HasMetaDataKey("bitpix"):
-            return _has_nifti_voxels(path, reader)
-        return _is_stream_whole(path)
-    except (OSError, EOFError, zlib.error, ValueError, OverflowError):
+        with open(path, "rb") as file:
+            return file.read(2) == b"\x1f\x8b"
+    except OSError:
         return False
 
 
-def find_nifti_spacing(path: Path) -> Optional[Tuple[float, ...]]:
-    """The three voxel spacings as a NIfTI header states them, None in another format.
+def has_all_voxels(path: Path) -> bool:
+    """Whether nothing is missing, and every check sum right, where the format lets one tell.
 
-    What ITK cannot use (zero, NaN) it takes for 1 mm, and says nothing.
+    A NIfTI or Analyze file that was cut off ITK fills with what lies in memory; of compressed MetaImage and NRRD it
+    does not look at the check sum. Uncompressed files have no check sum.
     """
-    if not path.name.lower().endswith(_NIFTI_ENDINGS):
-        return None
     try:
-        with gzip.open(path) if is_packed(path) else open(path, "rb") as file:
-            header = file.read(136)
-    except (OSError, EOFError, zlib.error):
-        return None
-    for order in "<>":
-        if len(header) == 136 and struct.unpack_from(order + "i", header)[0] == 348:
-            return struct.unpack_from(order + "3f", header, 80)
-        if len(header) == 136 and struct.unpack_from(order + "i", header)[0] == 540:
-            return struct.unpack_from(order + "3d", header, 112)
-    return None
-
-
-def _has_nifti_voxels(path: Path, reader: sitk.ImageFileReader) -> bool:
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
-        return True  # The voxels of a pair of files are elsewhere.
-    offset, bits = float(reader.GetMetaData("vox_offset")), int(reader.GetMetaData("bitpix"))
-    needed = (int(offset) if math.isfinite(offset) else 0) + int(np.prod(reader.GetSize())) * bits // 8
-    if not is_packed(path):
-        return path.stat().st_size >= needed
-    return _count_unpacked(path) >= needed
+        header = read_nifti_header(path)
+        if header is None:
+            return _is_stream_whole(path)
+        voxels = find_pair(path)[1]
+        return (_count_unpacked(voxels) if is_packed(voxels) else voxels.stat().st_size) >= header.voxel_bytes
+    except (OSError, EOFError, zlib.error, ValueError, OverflowError):
+        return False
 
 
 def _count_unpacked(path: Path) -> int:

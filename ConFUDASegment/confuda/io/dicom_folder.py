@@ -1,123 +1,240 @@
-"""Reading a folder of DICOM files as one volume, and refusing what is not one evenly spaced stack of slices."""
+"""A DICOM folder, file set or file as one volume: which stack is meant, and its voxels with their geometry."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import SimpleITK as sitk
 
 from confuda.errors import InputError
-from confuda.io.dicom_structure import is_dicom_whole, starts_as_dicom
+from confuda.imaging.parallel_slices import find_normal
+from confuda.io.dicom_file import DamagedDicom, import_pydicom, starts_as_dicom
+from confuda.io.dicom_join import find_stacks
+from confuda.io.dicom_pixels import read_pixels
+from confuda.io.dicom_plane import FRAME_ORDER, PIXEL_SPACING, Plane, read_planes
+from confuda.io.dicom_stacks import DicomStack
 from confuda.io.file_name import is_text
-from confuda.io.itk_silence import keep_itk_quiet
+from confuda.io.memory import check_memory
 
-POSITION_TAG = "0020|0032"
-ORIENTATION_TAG = "0020|0037"
-PIXEL_SPACING_TAG = "0028|0030"
-GAP_REFUSED = 0.1
-"""A DICOM slice further than this share of the slice spacing from its place on the grid: a slice is missing."""
-GAP_WARNED = 0.01
-LARGEST_DIFFERENCE = 0.01
-"""Pixel spacings (as a share) and direction cosines of one stack differ by no more than rounding."""
+DIRECTORY_NAME = "DICOMDIR"
+LONGEST_LIST = 20
+"""So many series are listed in a refusal."""
 
 
-def list_dicom_files(folder: Path) -> List[str]:
-    """The files of the one DICOM series in ``folder``, in the order of their places.
+class DicomFiles(NamedTuple):
+    """What lies in a folder: image planes, the UIDs of the series that damaged files belong to ("" where not even that
+    can be read), and how many files are no images (reports, segmentations)."""
 
-    Raises:
-        InputError: if there is no series, or more than one, or a DICOM file that cannot be read.
-    """
-    candidates = [entry for entry in os.scandir(folder) if entry.is_file() and entry.name.upper() != "DICOMDIR"]
-    for entry in candidates:
-        if not is_text(entry.name):
-            raise InputError(f"{folder} holds a file whose name is no valid text: rename it.")
-    _refuse_damaged(sum(not is_dicom_whole(Path(entry.path)) for entry in candidates), folder)
-    with keep_itk_quiet():
-        series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-        files = [sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid) for uid in series]
-    if len(files) > 1:
-        listed = ", ".join(f"{number}: {len(names)} files" for number, names in enumerate(files, start=1))
-        raise InputError(
-            f"{folder} holds {len(files)} DICOM series ({listed}): put the wanted one into a folder of its own."
-        )
-    names = list(files[0]) if files else []
-    # GDCM leaves out what it cannot read, and says nothing.
-    known = {os.path.basename(name) for name in names}
-    left_out = [entry for entry in candidates if entry.name not in known]
-    _refuse_damaged(sum(starts_as_dicom(Path(entry.path)) for entry in left_out), folder)
-    if not names:
-        raise InputError(f"{folder} holds no DICOM image: give a folder with one series, or an image file.")
-    return names
+    planes: List[Plane]
+    damaged: List[str]
+    without_image: int
 
 
-def _refuse_damaged(count: int, folder: Path) -> None:
-    if count:
-        raise InputError(f"{folder} holds damaged or incomplete DICOM files ({count}): copy or export them again.")
+@dataclass(frozen=True)
+class DicomSource:
+    """The stack that was chosen; ``notes`` says how, and what else the user should know."""
+
+    stack: DicomStack
+    notes: Tuple[str, ...]
 
 
-def read_dicom_series(names: List[str], folder: Path) -> Tuple[sitk.Image, List[str]]:
-    """The volume of several files of one series, with its metadata, and warnings.
-
-    Raises:
-        InputError: if the files cannot be read, or are not parallel slices of one pixel size at even distances.
-    """
-    reader = sitk.ImageSeriesReader()
-    reader.SetFileNames(names)
-    reader.MetaDataDictionaryArrayUpdateOn()
-    with keep_itk_quiet():
-        try:
-            image = reader.Execute()
-        except RuntimeError as error:
-            raise InputError(_explain_series(error, folder)) from error
-    count = len(names)
-    positions = _collect_numbers(reader, count, POSITION_TAG, 3)
-    if not np.isfinite(positions).all():
-        raise InputError(f"{folder} holds DICOM files that do not say where their slices lie: export them again.")
-    # ITK takes both from one file for all of them.
-    spacings = _collect_numbers(reader, count, PIXEL_SPACING_TAG, 2)
-    if _differ(spacings / np.maximum(np.abs(spacings[:1]), 1e-9)):
-        raise InputError(f"The DICOM files in {folder} differ in pixel spacing: keep the slices of one stack only.")
-    if _differ(_collect_numbers(reader, count, ORIENTATION_TAG, 6)):
-        raise InputError(f"The DICOM files in {folder} differ in direction: keep the slices of one stack only.")
-    return image, _check_positions(positions, image, folder)
-
-
-def _collect_numbers(reader: sitk.ImageSeriesReader, count: int, tag: str, length: int) -> np.ndarray:
-    """The ``length`` numbers of ``tag`` in each of ``count`` files, (count, length); NaN where there are none."""
-    rows = np.full((count, length), np.nan)
-    for number in range(count):
-        try:
-            rows[number] = [float(text) for text in reader.GetMetaData(number, tag).split("\\")]
-        except (RuntimeError, ValueError):
+def index_files(paths: Sequence[Path]) -> DicomFiles:
+    """The image planes in ``paths``, files of any kind."""
+    planes: List[Plane] = []
+    damaged: List[str] = []
+    without = 0
+    for path in paths:
+        if not starts_as_dicom(path):
             continue
-    return rows
+        import_pydicom()
+        try:
+            found = read_planes(path)
+        except DamagedDicom as error:
+            damaged.append(error.series)
+            continue
+        planes += found
+        without += not found
+    return DicomFiles(planes, damaged, without)
 
 
-def _differ(rows: np.ndarray) -> bool:
-    return bool(np.nanmax(np.abs(rows - rows[:1]), initial=0.0) > LARGEST_DIFFERENCE)
+def list_files_below(folder: Path) -> List[Path]:
+    """All files in ``folder`` and its subfolders, in order.
+
+    Raises:
+        InputError: for a name that is no text, or a folder that cannot be opened.
+    """
+
+    def complain(error: OSError) -> None:
+        raise InputError(f"{error.filename} cannot be opened: {error.strerror}.") from error
+
+    paths = []
+    for here, folders, files in os.walk(folder, onerror=complain):
+        folders.sort()
+        for name in sorted(files):
+            if not is_text(name):
+                raise InputError(f"{folder} holds a file whose name is no valid text: rename it.")
+            if name.upper() != DIRECTORY_NAME and os.path.isfile(os.path.join(here, name)):
+                paths.append(Path(here) / name)
+    return paths
 
 
-def _explain_series(error: RuntimeError, folder: Path) -> str:
-    if "Size mismatch" in str(error) or "dimension" in str(error) or "size" in str(error):
-        return f"The DICOM files in {folder} differ in size: keep the slices of one stack only."
-    return f"The DICOM files in {folder} cannot be read as one volume: export the series again."
+def find_source(path: Path, series: Optional[int] = None, prefer_cine: bool = False) -> DicomSource:
+    """The stack that a DICOM folder, a DICOMDIR (for its folder) or a DICOM file holds.
+
+    series: its number in the list of stacks, from 1; needed where more than one may be meant.
+
+    Raises:
+        InputError: if there is none, or several, listing them; or if what it is made of cannot be one volume.
+        UsageError: if pydicom is not installed.
+    """
+    folder = path.parent if path.name.upper() == DIRECTORY_NAME and path.is_file() else path
+    alone = folder.is_file()
+    files = index_files([folder] if alone else list_files_below(folder))
+    if not files.planes:
+        _refuse_damaged(len(files.damaged), path, alone)
+        raise InputError(_explain_absence(path, files, alone))
+    stacks = find_stacks(files.planes)
+    if series is not None:
+        if not 1 <= series <= len(stacks):
+            raise InputError(f"{path} has no series {series}: give one of {list_stacks(stacks)}.")
+        stack, notes = stacks[series - 1], []
+    else:
+        stack, notes = _choose(stacks, path, prefer_cine)
+    _refuse_damaged(sum(uid == "" or uid in stack.series for uid in files.damaged), path, alone)
+    if files.damaged:
+        notes.append(f"{len(files.damaged)} damaged DICOM files of other series were left out.")
+    if stack.problem:
+        raise InputError(f"{path} cannot be read as one volume: {stack.problem}.")
+    if alone and stack.slices == 1 and stack.first.frames == 1:
+        notes.append("A single DICOM file is a single slice: give the folder to segment the whole series.")
+    return DicomSource(stack, (*notes, *stack.notes))
 
 
-def _check_positions(positions: np.ndarray, image: sitk.Image, folder: Path) -> List[str]:
-    """Compare where slices lie, positions (slices, 3) in mm, with the regular grid that ITK made of them."""
-    distinct = len(np.unique(np.round(positions, 2), axis=0))
-    if distinct < len(positions):
+def list_stacks(stacks: Sequence[DicomStack]) -> str:
+    """Numbers from 1 with descriptions, in one line."""
+    listed = [f"{number}: {stack.describe()}" for number, stack in enumerate(stacks, start=1)]
+    return "; ".join(listed[:LONGEST_LIST]) + ("; ..." if len(listed) > LONGEST_LIST else "")
+
+
+def choose_phase(stack: DicomStack, frame: Optional[int], path: Path) -> Tuple[Plane, ...]:
+    """The planes of phase ``frame``, from 0; of a stack that is no cine its only ones.
+
+    Raises:
+        InputError: if it is a cine and no frame was chosen, or there is no such frame.
+    """
+    count = len(stack.phases)
+    if frame is None and count > 1:
+        slices = f"{stack.slices} slices" if stack.slices > 1 else "one slice"
         raise InputError(
-            f"{folder} holds {len(positions)} images at {distinct} positions (a cine): keep one frame of each slice."
+            f"{path} is a cine of {count} phases of {slices}, sorted by {stack.sorted_by}: choose one with --frames N "
+            f"(0 to {count - 1}), end-diastole say."
         )
-    grid = np.array([image.TransformIndexToPhysicalPoint((0, 0, number)) for number in range(len(positions))])
-    deviation = np.linalg.norm(positions - grid, axis=1).max() / image.GetSpacing()[2]
-    if not deviation <= GAP_REFUSED:
+    if not 0 <= (frame or 0) < count:
+        raise InputError(f"{path} has no frame {frame}: its frames are 0 to {count - 1}.")
+    return stack.phases[frame or 0]
+
+
+def read_planes_as_volume(
+    planes: Sequence[Plane], path: Path, spacing_mm: Optional[Sequence[float]] = None
+) -> Tuple[sitk.Image, List[str]]:
+    """The volume of sorted planes, and warnings. ``spacing_mm`` (columns, rows, slices) replaces what is stated.
+
+    Raises:
+        InputError: if there is no pixel spacing, or the pixels cannot be decoded.
+    """
+    spacing, warnings = _find_spacing(planes, path, spacing_mm)
+    check_memory(4.0 * len(planes) * planes[0].rows * planes[0].columns, path)
+    try:
+        image = sitk.GetImageFromArray(read_pixels(planes))
+    except DamagedDicom as error:
+        raise InputError(f"{error.path} is damaged or incomplete: copy or export it again.") from error
+    first = planes[0]
+    assert first.orientation is not None and first.position is not None
+    row, column = (np.array(half) / np.linalg.norm(half) for half in (first.orientation[:3], first.orientation[3:]))
+    normal = find_normal(row, column)
+    image.SetDirection(np.stack([row, column, normal], axis=1).ravel().tolist())
+    image.SetOrigin(first.position)
+    image.SetSpacing(spacing)
+    if any(plane.placed_by == FRAME_ORDER for plane in planes):
+        warnings.append(
+            "The frames of the DICOM file were taken for slices: if they are a cine, give one frame of each slice."
+        )
+    return image, warnings
+
+
+def _find_spacing(
+    planes: Sequence[Plane], path: Path, given: Optional[Sequence[float]]
+) -> Tuple[Tuple[float, float, float], List[str]]:
+    """Spacing between columns, rows and slices in mm, and warnings."""
+    first, warnings = planes[0], []
+    if len(planes) > 1:
+        ends = np.subtract(planes[-1].position, planes[0].position)
+        between: Optional[float] = float(np.linalg.norm(ends)) / (len(planes) - 1)
+    else:
+        between = first.thickness or first.gap
+    if first.spacing is not None and given is None and first.spacing_from != PIXEL_SPACING:
+        warnings.append(
+            f"The DICOM images state no pixel spacing: their {first.spacing_from} is used, "
+            f"{first.spacing[1]:g} x {first.spacing[0]:g} mm."
+        )
+    if given is not None:
+        return (float(given[0]), float(given[1]), float(given[2])), warnings + _compare(first, between, given)
+    if first.spacing is None:
         raise InputError(
-            f"The slices in {folder} are not evenly spaced and parallel: "
-            "a slice is missing, or several stacks are mixed."
+            f"{path} states no pixel spacing: give it with --spacing, in mm between columns, rows and slices "
+            f"(--spacing 1.4,1.4,{between or 8:g} for example)."
         )
-    if deviation > GAP_WARNED:
-        return [f"The slices are not quite evenly spaced (off by {100 * deviation:.0f} % of their distance)."]
-    return []
+    if between is None:
+        warnings.append(
+            "The DICOM image states no slice thickness: 1 mm is taken, and volumes in mL depend on it (--spacing)."
+        )
+    return (first.spacing[1], first.spacing[0], between or 1.0), warnings
+
+
+def _compare(first: Plane, between: Optional[float], given: Sequence[float]) -> List[str]:
+    rows, columns = first.spacing or (given[1], given[0])
+    stated = (columns, rows, between or given[2])
+    if all(abs(a - b) <= 0.01 * b for a, b in zip(given, stated)):
+        return []
+    texts = [" x ".join(f"{mm:.4g}" for mm in three) for three in (stated, given)]
+    return [f"The file states a spacing of {texts[0]} mm; {texts[1]} mm is used, as given."]
+
+
+def _choose(stacks: Sequence[DicomStack], path: Path, prefer_cine: bool) -> Tuple[DicomStack, List[str]]:
+    """The stack that is meant, where that is plain; the rule is in docs/what-is-read.md."""
+    if len(stacks) == 1:
+        return stacks[0], []
+    candidates = [stack for stack in stacks if stack.is_candidate]
+    spoilt = [stack for stack in stacks if stack.is_spoilt]
+    if prefer_cine and any(len(stack.phases) > 1 for stack in candidates):
+        candidates = [stack for stack in candidates if len(stack.phases) > 1]
+    if len(candidates) > 1 or spoilt:
+        named = [stack for stack in (*candidates, *spoilt) if stack.names_short_axis]
+        if len(named) == 1:
+            candidates, spoilt = [stack for stack in named if stack in candidates], [s for s in named if s in spoilt]
+    if len(candidates) == 1 and not spoilt:
+        others = len(stacks) - 1
+        note = f"Beside {others} other DICOM series, the stack {candidates[0].describe()} was taken."
+        return candidates[0], [note]
+    if len(spoilt) == 1 and not candidates:
+        return spoilt[0], []
+    raise InputError(
+        f"{path} holds {len(stacks)} DICOM series or stacks: choose one with --series N. {list_stacks(stacks)}."
+    )
+
+
+def _refuse_damaged(count: int, path: Path, alone: bool) -> None:
+    if count and alone:
+        raise InputError(f"{path} is damaged or incomplete: copy or export it again.")
+    if count:
+        raise InputError(f"{path} holds damaged or incomplete DICOM files ({count}): copy or export them again.")
+
+
+def _explain_absence(path: Path, files: DicomFiles, alone: bool) -> str:
+    if alone:
+        return f"{path} holds no DICOM image (a segmentation or a report, perhaps): give the images of a series."
+    if files.without_image:
+        return f"{path} holds no DICOM image, only {files.without_image} files of other kinds: give a series' folder."
+    return f"{path} holds no DICOM image: give a folder with a series, or an image file."

@@ -1,20 +1,24 @@
 """DICOM Segmentation objects (SEG): our labels as a DICOM file that belongs to the images it was drawn on.
 
-The object references each source image by its UID, lies in their frame of reference, and carries the patient and the
-study of the source, as the standard demands: it names the patient. Needs highdicom and pydicom.
+The object references each source image by its UID, and each frame of a multi-frame image by its number, lies in their
+frame of reference, and carries the patient and the study of the source, as the standard demands: it names the patient.
+Needs highdicom.
 """
 
 import os
 import uuid
 from pathlib import Path
-from typing import Any, List, NamedTuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import SimpleITK as sitk
 
 from confuda import __version__
 from confuda.errors import InputError, UsageError
-from confuda.io.dicom_folder import list_dicom_files
+from confuda.io.dicom_file import keep_pydicom_quiet
+from confuda.io.dicom_folder import choose_phase, find_source
+from confuda.io.dicom_plane import Plane
+from confuda.io.dicom_source import SourceImages, describe_source
 from confuda.labels import CATEGORY_CODE, CATEGORY_NAME, OWN_DATASET, STRUCTURES, map_labels
 
 ENDING = ".dcm"
@@ -23,66 +27,76 @@ MODEL_NAME = "ConFUDASegment"
 SERIES_DESCRIPTION = "ConFUDA segmentation (research only)"
 CONTENT_LABEL = "CONFUDA"
 SERIES_NUMBER = 990
-TYPE_2_ATTRIBUTES = (
-    "PatientID",
-    "PatientName",
-    "PatientBirthDate",
-    "PatientSex",
-    "AccessionNumber",
-    "StudyID",
-    "StudyDate",
-    "StudyTime",
-)
-"""Of patient and study, in each DICOM object, perhaps empty; what made a series anonymous may have dropped them."""
 PLACE_TOLERANCE_MM = 1.0
 """How far a slice of the labels may lie from the image it is said to belong to."""
 
-
-class _Highdicom(NamedTuple):
-    highdicom: Any
-    pydicom: Any
+_Reference = Tuple[str, int]
+"""The UID of an image, and the number of a frame, 0 in single-frame images."""
 
 
-def check_dicom_output(volume: Union[str, Path], path: Union[str, Path]) -> None:
-    """Make sure, before any work is done, that a SEG of ``volume`` could be written to ``path``.
+def check_dicom_output(
+    volume: Union[str, Path],
+    path: Union[str, Path],
+    frame: Optional[int] = None,
+    series: Optional[int] = None,
+    spacing_mm: Optional[Sequence[float]] = None,
+) -> List[str]:
+    """Make sure, before any work is done, that a SEG of ``volume`` could be written to ``path``; an empty one is made.
+
+    frame, series, spacing_mm: as for :func:`confuda.io.volume_file.read_volume`. Returns warnings: which of the
+    patient's and the study's attributes the SEG will leave empty, since the images' values break the rules of DICOM.
 
     Raises:
         UsageError: if highdicom is not installed, or the output would lie among the images.
-        InputError: if the volume is no folder with one DICOM series of single slices, or the place is none.
+        InputError: if the volume is no DICOM, what a SEG has to repeat is invalid, or the place is none.
     """
-    path = Path(path)
+    path, volume = Path(path), Path(volume)
     _import_highdicom()
-    _read_source(Path(volume))
-    if os.path.realpath(path.parent) == os.path.realpath(volume):
+    planes = _find_planes(volume, frame, series)
+    source = describe_source(planes, volume)
+    if spacing_mm is not None:
+        _check_spacing(planes, spacing_mm, volume)
+    if os.path.realpath(path.parent) in {os.path.realpath(plane.path.parent) for plane in planes}:
         raise UsageError("The output would lie among the images of its series: give it another folder.")
     if not os.path.isdir(path.parent):
         raise InputError(f"Cannot write {path}: the folder {path.parent} does not exist.")
     if os.path.isdir(path):
         raise InputError(f"Cannot write {path}: it is a folder.")
+    first = planes[0]
+    _make_segmentation(source, np.zeros((len(planes), first.rows, first.columns), np.uint8), volume)
+    return source.warnings
 
 
-def write_dicom_segmentation(labelmap: sitk.Image, volume: Union[str, Path], path: Union[str, Path]) -> Path:
+def write_dicom_segmentation(
+    labelmap: sitk.Image,
+    volume: Union[str, Path],
+    path: Union[str, Path],
+    frame: Optional[int] = None,
+    series: Optional[int] = None,
+) -> Path:
     """Write ``labelmap`` as a binary SEG to ``path``; the file appears complete or not at all.
 
-    labelmap: 3-D, 0 background, 1 MYO, 2 LV, 3 RV, on the grid of the DICOM series in the folder ``volume``. An absent
-    structure is a segment without frames. The written file is read back and compared before it takes its place.
+    labelmap: 3-D, 0 background, 1 MYO, 2 LV, 3 RV, on the grid on which ``volume`` is read with ``frame`` and
+    ``series``. An absent structure is a segment without frames. The written file is read back and compared before it
+    takes its place.
 
     Raises:
         UsageError: if highdicom is not installed.
-        InputError: if the volume is no DICOM series, the labels do not lie on it, or the place cannot be written to.
+        InputError: if the volume is no DICOM, the labels do not lie on it, or the place cannot be written to.
     """
-    path = Path(path)
-    tools = _import_highdicom()
-    source = _read_source(Path(volume))
+    path, volume = Path(path), Path(volume)
+    _import_highdicom()
+    planes = _find_planes(volume, frame, series)
     labels = map_labels(sitk.GetArrayViewFromImage(labelmap), OWN_DATASET)
-    _check_grid(labelmap, source, Path(volume))
-    segmentation = _make_segmentation(tools, source, labels)
+    _check_grid(labelmap, planes, volume)
+    segmentation = _make_segmentation(describe_source(planes, volume), labels, volume)
     draft = path.with_name(f".confuda-{uuid.uuid4().hex}{ENDING}")
     try:
-        segmentation.save_as(str(draft))
+        with keep_pydicom_quiet():
+            segmentation.save_as(str(draft))
         with open(draft, "rb+") as file:
             os.fsync(file.fileno())
-        if not np.array_equal(_read_labels(tools, draft, source), labels):
+        if not np.array_equal(_read_labels(draft, planes), labels):
             raise OSError("the file could not be written completely, the disk may be full")
         os.replace(draft, path)
     except OSError as error:
@@ -92,66 +106,69 @@ def write_dicom_segmentation(labelmap: sitk.Image, volume: Union[str, Path], pat
     return path
 
 
-def read_dicom_segmentation(path: Union[str, Path], volume: Union[str, Path]) -> np.ndarray:
-    """The labels of a SEG on the series in the folder ``volume``: (slices, rows, columns) uint8, in the order in which
-    :func:`confuda.io.volume_file.read_volume` stacks the series.
+def read_dicom_segmentation(
+    path: Union[str, Path], volume: Union[str, Path], frame: Optional[int] = None, series: Optional[int] = None
+) -> np.ndarray:
+    """The labels of a SEG on the images of ``volume``: (slices, rows, columns) uint8, in the order in which
+    :func:`confuda.io.volume_file.read_volume` stacks them.
 
     Raises:
-        UsageError: if highdicom is not installed.
-        InputError: if the file is no SEG of that series.
+        InputError: if the file is no SEG of these images.
     """
-    return _read_labels(_import_highdicom(), Path(path), _read_source(Path(volume)))
+    return _read_labels(Path(path), _find_planes(Path(volume), frame, series))
 
 
-def _import_highdicom() -> _Highdicom:
+def _import_highdicom() -> Any:
     try:
         import highdicom
-        import pydicom
     except ImportError as error:
         raise UsageError("Writing DICOM SEG needs highdicom: install it with 'pip install highdicom'.") from error
-    return _Highdicom(highdicom, pydicom)
+    return highdicom
 
 
-def _read_source(volume: Path) -> List[Any]:
-    """The headers of the series, in the order in which its slices are stacked."""
-    if not os.path.isdir(volume):
+def _find_planes(volume: Path, frame: Optional[int], series: Optional[int]) -> Tuple[Plane, ...]:
+    """The planes of the volume, in the order in which it is stacked."""
+    if not os.path.isdir(volume) and not volume.name.lower().endswith((ENDING, ".ima")) and volume.suffix:
         raise InputError(f"{volume} is no DICOM folder: a DICOM SEG needs one, so give the output another ending.")
-    import pydicom
-
-    source = [pydicom.dcmread(name, stop_before_pixels=True) for name in list_dicom_files(volume)]
-    if any(int(image.get("NumberOfFrames", 1)) > 1 for image in source):
-        raise InputError(
-            f"{volume} holds multi-frame DICOM, which a DICOM SEG cannot be written for yet: use .seg.nrrd."
-        )
-    for image in source:
-        for name in TYPE_2_ATTRIBUTES:
-            if name not in image:
-                setattr(image, name, None)
-    needed = ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
-    for name in needed:
-        if not all(image.get(name) for image in source):
-            raise InputError(f"The DICOM files in {volume} have no {name}, which a DICOM SEG refers to: use .seg.nrrd.")
-    return source
+    return choose_phase(find_source(volume, series, prefer_cine=frame is not None).stack, frame, volume)
 
 
-def _check_grid(labelmap: sitk.Image, source: List[Any], volume: Path) -> None:
+def _check_spacing(planes: Sequence[Plane], spacing_mm: Sequence[float], volume: Path) -> None:
+    """A SEG cannot state other places than its images do."""
+    places = np.array([plane.position for plane in planes])
+    told = float(np.linalg.norm(places[-1] - places[0]))
+    if abs(told - (len(planes) - 1) * spacing_mm[2]) > PLACE_TOLERANCE_MM:
+        raise InputError(f"The given spacing contradicts the places that {volume} states: write a .seg.nrrd instead.")
+
+
+def _check_grid(labelmap: sitk.Image, planes: Sequence[Plane], volume: Path) -> None:
     """The slices of the labels have to lie where the images do."""
     columns, rows, slices = labelmap.GetSize()
-    same = slices == len(source) and all((image.Rows, image.Columns) == (rows, columns) for image in source)
+    same = slices == len(planes) and (planes[0].rows, planes[0].columns) == (rows, columns)
     if same:
         places = np.array([labelmap.TransformIndexToPhysicalPoint((0, 0, number)) for number in range(slices)])
-        told = np.array([[float(x) for x in image.ImagePositionPatient] for image in source])
-        same = np.linalg.norm(places - told, axis=1).max() < PLACE_TOLERANCE_MM
+        same = np.linalg.norm(places - [plane.position for plane in planes], axis=1).max() < PLACE_TOLERANCE_MM
     if not same:
         raise InputError(f"The labels do not lie on the images in {volume}.")
 
 
-def _make_segmentation(tools: _Highdicom, source: List[Any], labels: np.ndarray) -> Any:
-    highdicom, Code = tools.highdicom, tools.pydicom.sr.coding.Code
+def _make_segmentation(source: SourceImages, labels: np.ndarray, volume: Path) -> Any:
+    try:
+        with keep_pydicom_quiet():
+            segmentation = _build(source.headers, labels)
+            _name_true_sources(segmentation, source)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"No DICOM SEG can be written of the images in {volume}: use .seg.nrrd.") from error
+    return segmentation
+
+
+def _build(headers: Sequence[Any], labels: np.ndarray) -> Any:
+    highdicom = _import_highdicom()
+    from pydicom.sr.codedict import codes
+    from pydicom.sr.coding import Code
+
     algorithm = highdicom.AlgorithmIdentificationSequence(
-        name=MANUFACTURER,
-        family=tools.pydicom.sr.codedict.codes.cid7162.ArtificialIntelligence,
-        version=__version__,
+        name=MANUFACTURER, family=codes.cid7162.ArtificialIntelligence, version=__version__
     )
     descriptions = [
         highdicom.seg.SegmentDescription(
@@ -168,7 +185,7 @@ def _make_segmentation(tools: _Highdicom, source: List[Any], labels: np.ndarray)
         for structure in STRUCTURES
     ]
     return highdicom.seg.Segmentation(
-        source_images=source,
+        source_images=headers,
         pixel_array=labels,
         segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=descriptions,
@@ -188,16 +205,54 @@ def _make_segmentation(tools: _Highdicom, source: List[Any], labels: np.ndarray)
     )
 
 
-def _read_labels(tools: _Highdicom, path: Path, source: List[Any]) -> np.ndarray:
+def _name_true_sources(segmentation: Any, source: SourceImages) -> None:
+    """Put the true images, frames and series where the stand-ins are referred to."""
+    import pydicom
+
+    true = {header.SOPInstanceUID: plane for header, plane in zip(source.headers, source.planes)}
+    for groups in segmentation.PerFrameFunctionalGroupsSequence:
+        for derivation in groups.get("DerivationImageSequence") or []:
+            for item in derivation.SourceImageSequence:
+                plane = true.get(item.ReferencedSOPInstanceUID)
+                if plane is None:  # The frames of other segments of this plane share the item.
+                    continue
+                item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = plane.sop_class, plane.instance_uid
+                if plane.frames > 1:
+                    item.ReferencedFrameNumber = plane.frame + 1
+    images: Dict[str, Plane] = {plane.instance_uid: plane for plane in source.planes}
+    by_series: Dict[str, List[Any]] = {}
+    references = []
+    for plane in images.values():
+        item = pydicom.Dataset()
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = plane.sop_class, plane.instance_uid
+        references.append(item)
+        by_series.setdefault(plane.series, []).append(item)
+    segmentation.SourceImageSequence = references
+    series_items = []
+    for uid, items in by_series.items():
+        item = pydicom.Dataset()
+        item.SeriesInstanceUID, item.ReferencedInstanceSequence = uid, items
+        series_items.append(item)
+    segmentation.ReferencedSeriesSequence = series_items
+
+
+def _read_labels(path: Path, planes: Sequence[Plane]) -> np.ndarray:
+    """Each frame of the SEG put on the plane that it refers to."""
+    import pydicom
+
+    numbers: Dict[_Reference, int] = {}
+    for number, plane in enumerate(planes):
+        numbers[plane.instance_uid, plane.frame + 1 if plane.frames > 1 else 0] = number
+    labels = np.zeros((len(planes), planes[0].rows, planes[0].columns), np.uint8)
     try:
-        segmentation = tools.highdicom.seg.segread(str(path))
-        frames = segmentation.get_pixels_by_source_instance(
-            [image.SOPInstanceUID for image in source],
-            combine_segments=True,
-            # A slice without any label has no frame in the file.
-            ignore_spatial_locations=True,
-            assert_missing_frames_are_empty=True,
-        )
-    except (ValueError, KeyError, AttributeError, TypeError, tools.pydicom.errors.InvalidDicomError) as error:
+        with keep_pydicom_quiet():
+            segmentation = pydicom.dcmread(path)
+            frames = segmentation.pixel_array.reshape(-1, *labels.shape[1:])
+            for frame, groups in zip(frames, segmentation.PerFrameFunctionalGroupsSequence):
+                item = groups.DerivationImageSequence[0].SourceImageSequence[0]
+                number = numbers[item.ReferencedSOPInstanceUID, int(item.get("ReferencedFrameNumber") or 0)]
+                segment = groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+                labels[number][frame > 0] = segment
+    except (ValueError, KeyError, AttributeError, TypeError, IndexError, pydicom.errors.InvalidDicomError) as error:
         raise InputError(f"{path} is no DICOM segmentation of these images.") from error
-    return np.asarray(frames, dtype=np.uint8)
+    return labels
