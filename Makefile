@@ -4,8 +4,11 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 SHARED ?= ../shared/data
+# Two processes of one thread each; all tests of a file go to one of them, which keeps what its fixtures made.
+PYTEST = QT_QPA_PLATFORM=offscreen OMP_NUM_THREADS=1 $(RUN) -m pytest Testing -q -rs -n $(TEST_PROCESSES) --dist loadfile
+TEST_PROCESSES ?= 2
 
-.PHONY: demo test torture package lint quality clean
+.PHONY: demo test test-all torture package lint quality clean
 
 $(READY): requirements/test.txt requirements/torch.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -18,12 +21,17 @@ demo: $(READY)
 	$(RUN) -m Testing.host.demo demo-output
 	$(RUN) examples/demo.py -o demo-output
 
+# The quick tests: minutes. What is marked slow or torture is in pyproject.toml.
 test: $(READY) lint
-	QT_QPA_PLATFORM=offscreen $(RUN) -m pytest Testing -q -rs
+	$(PYTEST) -m "not slow"
 
-# Bad input, faults and hostile files, with the table of docs/reliability.md.
+# Every test, with the table of what the tests below Testing/torture saw: what CI runs.
+test-all: $(READY) lint
+	$(PYTEST) --table out/torture.md
+
+# Bad input, faults and hostile files alone.
 torture: $(READY)
-	QT_QPA_PLATFORM=offscreen $(RUN) -m Testing.torture -o out/torture.md
+	$(PYTEST) -m torture --table out/torture.md
 
 # The extension as Slicer's packaging lays it out, zipped: dist/ConFUDA-*.zip.
 package: $(READY)

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from Testing.toy_bundle import make_heart, share_toy_bundle
 
+pytest_plugins = ["Testing.torture.table"]
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 SAMPLE = REPOSITORY / "ConFUDASegment" / "Resources" / "SampleData" / "SimulatedLGE.nrrd"
 SAMPLE_TRUTH = REPOSITORY / "ConFUDASegment" / "Resources" / "SampleData" / "SimulatedLGE-truth.seg.nrrd"

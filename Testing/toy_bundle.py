@@ -1,6 +1,7 @@
 """A bundle of the real format whose small networks were trained for seconds on toy hearts, and those hearts."""
 
 import atexit
+import os
 import shutil
 import tempfile
 from functools import lru_cache
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from filelock import FileLock
 
 
 def make_heart(slices: int = 6, size: int = 96, spacing_mm: float = 1.5, thickness_mm: float = 8.0, seed: int = 0):
@@ -33,10 +35,21 @@ def make_heart(slices: int = 6, size: int = 96, spacing_mm: float = 1.5, thickne
 
 @lru_cache(maxsize=None)
 def share_toy_bundle() -> Path:
-    """The toy bundle of this process, made when first asked for and removed at the process's end; not to be changed."""
-    place = Path(tempfile.mkdtemp(prefix="toy-bundle-"))
-    atexit.register(shutil.rmtree, place, ignore_errors=True)
-    return make_toy_bundle(place / "toy")
+    """The toy bundle of this process, removed at its end; not to be changed.
+
+    The processes of one run of pytest-xdist train it once and copy it.
+    """
+    own = Path(tempfile.mkdtemp(prefix="toy-bundle-"))
+    atexit.register(shutil.rmtree, own, ignore_errors=True)
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    if run is None:
+        return make_toy_bundle(own / "toy")
+    shared = Path(tempfile.gettempdir()) / f"toy-bundle-of-{run}"
+    with FileLock(f"{shared}.lock"):
+        if not shared.is_dir():
+            atexit.register(shutil.rmtree, shared, ignore_errors=True)
+            make_toy_bundle(own / "made").rename(shared)
+        return Path(shutil.copytree(shared, own / "toy"))
 
 
 def make_toy_bundle(folder: Path) -> Path:

@@ -8,7 +8,7 @@ import vtk
 from slicer.i18n import tr as _
 from vtk.util import numpy_support
 
-from confuda.labels import LV, MYO, RV, STRUCTURES, Structure
+from confuda.labels import DOUBT_COLORS, LV, MYO, RV, STRUCTURES, Structure
 
 from .errors import JobFailedError
 from .scene_in import Geometry, readLabels
@@ -16,7 +16,8 @@ from .scene_in import Geometry, readLabels
 MYOCARDIAL_DENSITY = 1.05  # g/mL, the usual figure in cardiac MR
 TABLE_ROLE = "ConFUDA.volumes"  # node reference from the segmentation to its table
 UNCERTAINTY_ROLE = "ConFUDA.uncertainty"  # node reference from the segmentation to its map
-COLOR_NODE_IDS = ("vtkMRMLColorTableNodeFileInferno.txt", "vtkMRMLColorTableNodeIron")  # the first that is there
+_COLORS_TAG = "ConFUDAUncertainty"  # of the one colour table of all maps in a scene
+_COLOR_COUNT = 256
 SHOWN_FROM = 0.1  # below, the map is transparent: everywhere is a little doubt
 SHOWN_TO = 0.6  # the brightest colour; 0.5 is a tie between two classes, and more is rare
 
@@ -112,7 +113,7 @@ def placeBeside(scene: Any, node: Any, volumeNode: Any) -> None:
 
 def _declareSegment(node: Any, structure: Structure) -> None:
     segmentation = node.GetSegmentation()
-    color = [value / 255.0 for value in structure.color]
+    color = list(structure.rgb)
     segment = segmentation.GetSegment(structure.name)
     if segment is None:
         segmentation.AddEmptySegment(structure.name, structure.display_name, color)
@@ -258,12 +259,29 @@ def forgetUncertainty(segmentationNode: Any) -> None:
 
 
 def _setDisplay(scene: Any, display: Any) -> None:
-    for identifier in COLOR_NODE_IDS:
-        if scene.GetNodeByID(identifier) is not None:
-            display.SetAndObserveColorNodeID(identifier)
-            break
+    display.SetAndObserveColorNodeID(_doubtColors(scene).GetID())
     display.SetAutoWindowLevel(False)
     display.SetWindowLevelMinMax(0.0, SHOWN_TO)
     display.SetAutoThreshold(False)
     display.SetThreshold(SHOWN_FROM, 1.0)
     display.SetApplyThreshold(True)
+
+
+def _doubtColors(scene: Any) -> Any:
+    """The colour table of uncertainty maps, made with the scene's first map."""
+    found = scene.GetSingletonNode(_COLORS_TAG, "vtkMRMLColorTableNode")
+    if found is not None:
+        return found
+    node = slicer.vtkMRMLColorTableNode()
+    node.SetSingletonTag(_COLORS_TAG)
+    node.SetName(_("ConFUDA uncertainty"))
+    node.SetTypeToUser()
+    node.SetNumberOfColors(_COLOR_COUNT)
+    for index in range(_COLOR_COUNT):
+        place = index / (_COLOR_COUNT - 1) * (len(DOUBT_COLORS) - 1)
+        below = min(int(place), len(DOUBT_COLORS) - 2)
+        share = place - below
+        pairs = zip(DOUBT_COLORS[below], DOUBT_COLORS[below + 1])
+        node.SetColor(index, *(((1 - share) * low + share * high) / 255 for low, high in pairs), 1.0)
+    node.SetNamesFromColors()
+    return scene.AddNode(node)

@@ -11,7 +11,7 @@ class Structure(NamedTuple):
     """A segmented structure as files, tables and 3D Slicer show it.
 
     name: short name in tables and segment ID; label: value in label maps; display_name: segment name in Slicer;
-    color: RGB 0-255, Slicer's own for the code; code: SNOMED CT concept; terminology: Slicer's list that has the code.
+    color: RGB 0-255; code: SNOMED CT concept; terminology: Slicer's list that has the code.
     """
 
     name: str
@@ -20,6 +20,12 @@ class Structure(NamedTuple):
     color: Tuple[int, int, int]
     code: str
     terminology: str
+
+    @property
+    def rgb(self) -> Tuple[float, float, float]:
+        """The colour with channels from 0 to 1."""
+        red, green, blue = (channel / 255 for channel in self.color)
+        return red, green, blue
 
     @property
     def terminology_entry(self) -> str:
@@ -34,13 +40,24 @@ CATEGORY_CODE = "123037004"
 CATEGORY_NAME = "Anatomical Structure"
 
 BACKGROUND = 0
-MYO = Structure("MYO", 1, "Myocardium", (206, 110, 84), "74281007", OWN_TERMINOLOGY)
-LV = Structure("LV", 2, "Left ventricle", (152, 55, 13), "87878005", SLICER_TERMINOLOGY)
-RV = Structure("RV", 3, "Right ventricle", (181, 85, 57), "53085002", SLICER_TERMINOLOGY)
+# Of the palette of Okabe and Ito (https://jfly.uni-koeln.de/color/): bluish green, vermilion and blue, which differ
+# also for people who can't tell red from green. Slicer's own for these codes are three shades of brown.
+MYO = Structure("MYO", 1, "Myocardium", (0, 158, 115), "74281007", OWN_TERMINOLOGY)
+LV = Structure("LV", 2, "Left ventricle", (213, 94, 0), "87878005", SLICER_TERMINOLOGY)
+RV = Structure("RV", 3, "Right ventricle", (0, 114, 178), "53085002", SLICER_TERMINOLOGY)
 
 STRUCTURES: Tuple[Structure, ...] = (MYO, LV, RV)
 CLASS_NAMES: Tuple[str, ...] = ("background",) + tuple(structure.name for structure in STRUCTURES)
 """Names by label value; their number is the number of classes of the network."""
+
+DOUBT_COLORS: Tuple[Tuple[int, int, int], ...] = (
+    (24, 0, 20),
+    (110, 10, 80),
+    (190, 50, 140),
+    (235, 110, 190),
+    (255, 190, 230),
+)
+"""Of maps of uncertainty, evenly spaced from certain to doubtful: a hue that no structure has, from dark to bright."""
 
 OWN_DATASET = "confuda"
 DATASET_VALUES: Dict[str, Dict[str, int]] = {

@@ -1,11 +1,13 @@
-"""Draws the extension's icon, a short-axis slice of the heart in Slicer's colours: python -m Testing.host.icon"""
+"""Draws the extension's icon, a short-axis slice of the heart in the segments' colours: python -m Testing.host.icon"""
 
 from PySide6 import QtCore, QtGui
 from Testing.host.startup import MODULE_FOLDER, REPOSITORY
 
+from confuda.labels import LV, MYO, RV
+
 SIZE = 128
 TARGETS = (REPOSITORY / "Resources" / "ConFUDA.png", MODULE_FOLDER / "Resources" / "Icons" / "ConFUDASegment.png")
-MYOCARDIUM, LEFT, RIGHT = "#ce6e54", "#98370d", "#b55539"
+MYOCARDIUM, LEFT, RIGHT = (QtGui.QColor(*structure.color) for structure in (MYO, LV, RV))
 
 
 def draw() -> QtGui.QImage:
@@ -21,13 +23,13 @@ def draw() -> QtGui.QImage:
     ring.addEllipse(QtCore.QPointF(77, 66), 40, 40)
     right = QtGui.QPainterPath()
     right.addEllipse(QtCore.QPointF(46, 64), 36, 44)
-    painter.setBrush(QtGui.QColor(RIGHT))
+    painter.setBrush(RIGHT)
     painter.drawPath(right.subtracted(ring))
-    painter.setBrush(QtGui.QColor(MYOCARDIUM))
+    painter.setBrush(MYOCARDIUM)
     painter.setPen(QtGui.QPen(QtGui.QColor("#10202e"), 4))
     painter.drawPath(ring)
     painter.setPen(QtCore.Qt.PenStyle.NoPen)
-    painter.setBrush(QtGui.QColor(LEFT))
+    painter.setBrush(LEFT)
     painter.drawEllipse(QtCore.QPointF(77, 66), 22, 22)
     # An arc of late enhancement in the wall: what makes these images differ from those that the network has seen.
     painter.setPen(QtGui.QPen(QtGui.QColor("#ffe9c9"), 7, c=QtCore.Qt.PenCapStyle.RoundCap))

@@ -7,7 +7,7 @@ import pytest
 
 from confuda.errors import InputError, UsageError
 from confuda.labels import LV, MYO, RV, STRUCTURES
-from confuda.report.contours import brighten, draw_contours
+from confuda.report.contours import draw_contours
 
 matplotlib_image = pytest.importorskip("matplotlib.image")
 
@@ -22,7 +22,7 @@ def make_heart(slices, size=64):
 
 
 def count_pixels(picture, structure):
-    return int((np.abs(picture[..., :3] - brighten(structure)).max(axis=-1) < 0.06).sum())
+    return int((np.abs(picture[..., :3] - structure.rgb).max(axis=-1) < 0.06).sum())
 
 
 def test_each_structure_is_outlined_in_its_colour(tmp_path):

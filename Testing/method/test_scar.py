@@ -135,6 +135,8 @@ def test_transmurality_is_the_share_of_the_wall_along_rays() -> None:
         assert scar.segments[segment].scar_percent == pytest.approx(100, abs=3)
     for segment in (2, 3, 5, 6, 8, 9, 11, 12, 14):
         assert scar.segments[segment].scar_percent < 2
+    for segment in (2, 3, 5, 6):
+        assert scar.segments[segment].transmurality_percent == 0 or scar.segments[segment].scar_percent > 0
     assert scar.segments[17].transmurality_percent is None and scar.segments[17].scar_percent == 0
 
 

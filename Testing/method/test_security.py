@@ -1,6 +1,6 @@
 """What keeps patients and paths out of reports, and memory and hostile words out of trouble, piece by piece.
 
-The promises as a whole are tried by Testing/torture/security_cases.py.
+The promises as a whole are tried by the tests in Testing/torture.
 """
 
 import errno

@@ -66,7 +66,7 @@ def test_slicer_finds_names_colours_and_codes_in_the_header(tmp_path):
     assert {fields[f"Segment{k}_Extent"] for k in range(3)} == {"0 13 0 11 0 3"}
     assert {fields[f"Segment{k}_Layer"] for k in range(3)} == {"0"}
     colors = [[round(255 * float(x)) for x in fields[f"Segment{k}_Color"].split()] for k in range(3)]
-    assert colors == [[206, 110, 84], [152, 55, 13], [181, 85, 57]]
+    assert colors == [[0, 158, 115], [213, 94, 0], [0, 114, 178]]
     assert fields["Segment1_Tags"] == (
         "TerminologyEntry:Segmentation category and type - 3D Slicer General Anatomy list"
         "~SCT^123037004^Anatomical Structure~SCT^87878005^Left ventricle~^^~~^^~^^|"

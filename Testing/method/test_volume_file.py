@@ -12,7 +12,7 @@ import pytest
 import SimpleITK as sitk
 
 from confuda.errors import InputError
-from confuda.io.volume_file import read_volume
+from confuda.io.volume_file import read_image, read_volume
 
 OBLIQUE = (0.8, 0.0, 0.6, 0.0, 1.0, 0.0, -0.6, 0.0, 0.8)
 
@@ -257,6 +257,18 @@ def test_a_nifti_spacing_of_no_use_is_not_taken_for_1_mm(tmp_path, spacing):
     check_refused(path, "no usable voxel spacing")
     path.with_suffix(".nii.gz").write_bytes(gzip.compress(bytes(content)))
     check_refused(path.with_suffix(".nii.gz"), "no usable voxel spacing")
+
+
+def test_a_packed_volume_is_not_mistaken_for_the_unpacked_one_beside_it(tmp_path):
+    """Found by fuzzing: ITK reads the voxels of NAME.nii when it is asked for NAME.nii.gz and both are there."""
+    for ending, value in ((".nii.gz", 3), (".nii", 7)):
+        voxels = np.arange(8 * 16 * 16, dtype=np.float32).reshape(8, 16, 16) + value
+        image = sitk.GetImageFromArray(voxels)
+        image.SetSpacing((1.5, 1.5, 8.0))
+        sitk.WriteImage(image, str(tmp_path / f"heart{ending}"))
+    for ending, value in ((".nii.gz", 3), (".nii", 7)):
+        read = sitk.GetArrayFromImage(read_image(tmp_path / f"heart{ending}"))
+        assert read[0, 0, 0] == value
 
 
 def edit_header(path, pattern, line):

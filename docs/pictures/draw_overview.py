@@ -21,7 +21,7 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from confuda.io.segmentation_file import read_segmentation
 from confuda.labels import LV, MYO, STRUCTURES, Structure
-from confuda.report.contours import INK, LINE_STYLES, PAPER, brighten
+from confuda.report.contours import INK, LINE_STYLES, PAPER
 
 SAMPLE = Path(__file__).resolve().parents[2] / "ConFUDASegment" / "Resources" / "SampleData" / "SimulatedLGE.nrrd"
 SLICES = (1, 4, 6)
@@ -70,7 +70,7 @@ def make_surface(labels: np.ndarray, structure: Structure, spacing_mm: Tuple[flo
     actor = vtk.vtkActor()
     actor.SetMapper(mapper)
     look = actor.GetProperty()
-    look.SetColor(*(channel / 255 for channel in structure.color))
+    look.SetColor(*structure.rgb)
     look.SetSpecular(0.3)
     look.SetSpecularPower(25)
     look.SetOpacity(0.35 if structure is MYO else 1.0)
@@ -126,7 +126,7 @@ def draw(segmentation: Path, path: Path) -> Path:
         for structure in STRUCTURES:
             mask = labels[number, rows, columns] == structure.label
             if place and mask.any():
-                style = {"colors": [brighten(structure)], "linestyles": [LINE_STYLES[structure.name]]}
+                style = {"colors": [structure.rgb], "linestyles": [LINE_STYLES[structure.name]]}
                 axes.contour(mask.astype(float), levels=[0.5], linewidths=1.3, **style)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="confuda-overview-") as work:

@@ -109,7 +109,7 @@ def _add_adapt(commands: Any) -> None:
 def _add_reading(parser: argparse.ArgumentParser) -> None:
     """What of a volume is read, and how."""
     parser.add_argument("--frames", type=int, metavar="N", dest="frame", help="which frame of a cine, from 0")
-    parser.add_argument("--series", type=int, metavar="N", help="which DICOM series or stack of a folder, by its number "
+    parser.add_argument("--series", type=int, metavar="N", help="which DICOM series or stack, by its number "
                         "in the list that --series 0 gives")  # fmt: skip
     parser.add_argument("--spacing", type=_read_spacing, metavar="A,B,C", dest="spacing_mm", help="mm between columns, "
                         "rows and slices, where the file states none or a wrong one")  # fmt: skip

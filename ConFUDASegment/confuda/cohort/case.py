@@ -170,10 +170,9 @@ def _make_palette() -> Any:
     from PIL import Image
 
     from confuda.labels import STRUCTURES
-    from confuda.report.contours import brighten
 
     greys = np.repeat(np.linspace(0, 255, 52)[:, None], 3, axis=1)
-    colors = [255 * np.array(brighten(structure)) for structure in STRUCTURES]
+    colors = [np.array(structure.color, dtype=np.float64) for structure in STRUCTURES]
     mixed = [share * color + (1 - share) * greys[::10] for color in colors for share in (0.4, 0.7)]
     table = np.concatenate([greys, np.array(colors), *mixed])
     palette = Image.new("P", (1, 1))

@@ -63,10 +63,10 @@ def _measure_sectors(scar: np.ndarray, stack: LabelStack, division: SegmentedWal
         length = 1 / radius
         scarred = np.repeat(scar[number][tuple(voxels.T)], len(grid))
         wall = np.bincount(sector, length, SECTORS)
-        hit = np.bincount(sector, length * scarred, SECTORS)
         for segment in np.unique(segments):
             inside = np.repeat(segments == segment, len(grid))
             own = np.bincount(sector[inside], length[inside], SECTORS)
+            hit = np.bincount(sector[inside], (length * scarred)[inside], SECTORS)
             mine = (wall > 0) & (own > 0.5 * wall)
-            shares[int(segment)].extend((hit[mine] / wall[mine]).tolist())
+            shares[int(segment)].extend((hit[mine] / own[mine]).tolist())
     return shares

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Tuple, Union
 import numpy as np
 
 from confuda.errors import InputError, UsageError
-from confuda.labels import STRUCTURES, Structure
+from confuda.labels import STRUCTURES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +19,7 @@ LEGEND_INCHES = 4.6
 MARGIN_MM = 14.0
 PAPER, INK = "#101114", "#e8e6e3"
 LINE_STYLES = {"MYO": "solid", "LV": "solid", "RV": (0, (4, 1.2))}
-"""Slicer's three colours are near to each other; the dashes tell the right ventricle without relying on them."""
+"""The dashes tell the right ventricle also in print without colours."""
 
 
 def draw_contours(
@@ -87,12 +87,6 @@ def draw_contours(
     return _save(figure, Path(path))
 
 
-def brighten(structure: Structure) -> Tuple[float, float, float]:
-    """A structure's colour (RGB 0-1) in full brightness: Slicer's browns are made for surfaces, not for thin lines."""
-    red, green, blue = (channel / max(structure.color) for channel in structure.color)
-    return red, green, blue
-
-
 def _import_matplotlib() -> "type[Figure]":
     try:
         from matplotlib.figure import Figure
@@ -135,7 +129,7 @@ def _outline(axes: "Axes", labels: np.ndarray) -> None:
                 rows,
                 mask.astype(float),
                 levels=[0.5],
-                colors=[brighten(structure)],
+                colors=[structure.rgb],
                 linewidths=1.3,
                 linestyles=[LINE_STYLES[structure.name]],
             )
@@ -147,7 +141,7 @@ def _add_legend(figure: "Figure") -> None:
     from matplotlib.lines import Line2D
 
     lines = [
-        Line2D([], [], color=brighten(structure), linestyle=LINE_STYLES[structure.name], linewidth=2)
+        Line2D([], [], color=structure.rgb, linestyle=LINE_STYLES[structure.name], linewidth=2)
         for structure in STRUCTURES
     ]
     figure.legend(

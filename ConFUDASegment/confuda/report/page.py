@@ -11,13 +11,13 @@ import SimpleITK as sitk
 import torch
 
 from confuda import __version__
-from confuda.labels import LV, MYO, RV, STRUCTURES, Structure
+from confuda.labels import DOUBT_COLORS, LV, MYO, RV, STRUCTURES, Structure
 from confuda.measure.metrics import MYOCARDIAL_DENSITY_G_PER_ML
 from confuda.report.case import Case, Outcome, hide_names, restore_maps, restore_outcome, show_upright
-from confuda.report.contours import MARGIN_MM, brighten
+from confuda.report.contours import MARGIN_MM
 from confuda.report.curves import collect_terms, draw_curve
 from confuda.report.outlines import format_path, trace_outlines
-from confuda.report.pictures import SCALE_COLORS, SCALE_END, encode_maps, encode_slices
+from confuda.report.pictures import SCALE_END, encode_maps, encode_slices
 from confuda.report.place import MARK
 from confuda.report.style import STYLE
 from confuda.report.uncertainty import measure_heart_entropy
@@ -335,7 +335,7 @@ def _define_picture(key: str, address: str, extent_mm: Tuple[float, float]) -> s
 
 
 def _css_color(structure: Structure) -> str:
-    return "#" + "".join(f"{round(255 * channel):02x}" for channel in brighten(structure))
+    return "#" + "".join(f"{channel:02x}" for channel in structure.color)
 
 
 def _write_legend() -> str:
@@ -343,7 +343,7 @@ def _write_legend() -> str:
 
 
 def _write_scale_style() -> str:
-    colors = ", ".join(f"rgb{color}" for color in SCALE_COLORS)
+    colors = ", ".join(f"rgb{color}" for color in DOUBT_COLORS)
     strokes = "".join(
         f".{structure.name}{{stroke:{_css_color(structure)};--key:{_css_color(structure)}}}" for structure in STRUCTURES
     )

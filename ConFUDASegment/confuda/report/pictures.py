@@ -3,23 +3,15 @@
 import base64
 import tempfile
 from pathlib import Path
-from typing import List, Sequence, Tuple
+from typing import List, Sequence
 
 import numpy as np
 import SimpleITK as sitk
 
+from confuda.labels import DOUBT_COLORS
+
 SCALE_END = 0.6
 """Value of the brightest colour. An entropy of 0.5 is a tie between two classes, and more is rare."""
-
-SCALE_COLORS: Tuple[Tuple[int, int, int], ...] = (
-    (20, 11, 52),
-    (101, 21, 110),
-    (187, 55, 84),
-    (243, 120, 25),
-    (252, 195, 48),
-    (252, 255, 164),
-)
-"""Evenly spaced stops from 0 to SCALE_END, dark to bright, so that they also read in grey."""
 
 _FADES_IN = (0.1, 0.3)
 """Between these shares of the scale a map fades in, so that the slice is seen where there is hardly a doubt."""
@@ -40,8 +32,8 @@ def encode_maps(fields: np.ndarray) -> List[str]:
 def color_field(field: np.ndarray) -> np.ndarray:
     """A field (H, W) as red, green, blue, opacity (H, W, 4) uint8."""
     share = np.clip(field / SCALE_END, 0, 1)
-    stops = np.linspace(0, 1, len(SCALE_COLORS))
-    channels = [np.interp(share, stops, [color[channel] for color in SCALE_COLORS]) for channel in range(3)]
+    stops = np.linspace(0, 1, len(DOUBT_COLORS))
+    channels = [np.interp(share, stops, [color[channel] for color in DOUBT_COLORS]) for channel in range(3)]
     channels.append(230 * np.clip((share - _FADES_IN[0]) / (_FADES_IN[1] - _FADES_IN[0]), 0, 1))
     return np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
 

@@ -21,7 +21,7 @@ th:first-child{text-align:left}thead th{color:var(--soft);font-weight:600;font-s
 .cards{display:flex;flex-wrap:wrap;gap:12px;flex:1}
 .card{border:1px solid var(--line);border-radius:8px;padding:8px 14px;flex:1 1 140px;max-width:220px}
 .card b{display:block;font-size:22px}.card span{display:block;color:var(--soft);font-size:13px;line-height:1.35}
-.grid{width:100%}.shade{background:rgba(243,120,25,calc(var(--doubt)*.75))}
+.grid{width:100%}.shade{background:rgba(214,80,165,calc(var(--doubt)*.75))}
 #hide{margin:0 6px 12px 0}#hide:checked~.slices .outlines{display:none}
 .slices{display:grid;grid-template-columns:74px repeat(var(--columns),minmax(0,1fr));gap:6px;align-items:center}
 .slices h3{text-align:center}.number{font-weight:600;font-size:16px;text-align:right;padding-right:8px}
