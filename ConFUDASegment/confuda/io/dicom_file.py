@@ -101,26 +101,33 @@ def read_header(path: Path) -> Any:
     import_pydicom()
     from pydicom.filereader import read_partial
 
-    seen_pixels = False
+    pixels_end: Optional[int] = None
+    stream: Any = None
 
     def is_behind_pixels(tag: Any, representation: Optional[str], length: int) -> bool:
-        nonlocal seen_pixels
-        if seen_pixels:
+        nonlocal pixels_end
+        if pixels_end is not None:
             return True
-        seen_pixels = int(tag) in _PIXEL_TAGS
+        if int(tag) in _PIXEL_TAGS:
+            # Undefined means packed, in portions whose end pydicom looks for.
+            pixels_end = 0 if length == _UNDEFINED else stream.tell() + length
         return False
 
     try:
-        with keep_pydicom_quiet(), open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            header = read_partial(file, is_behind_pixels, defer_size=DEFER_BYTES, force=True)
-            deflated = _get_syntax(header) == _DEFLATED
-            if deflated:
+        with keep_pydicom_quiet(), open(path, "rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            header = read_partial(stream, is_behind_pixels, defer_size=DEFER_BYTES, force=True)
+            if str(header.file_meta.get("TransferSyntaxUID", "")) == _DEFLATED:
                 # Its values are in no place of the file to come back to.
-                file.seek(0)
-                seen_pixels = False
-                header = read_partial(file, is_behind_pixels, force=True)
-            whole = deflated or _are_pixels_whole(header, size)
+                stream.seek(0)
+                pixels_end = None
+                header = read_partial(stream, is_behind_pixels, force=True)
+                pixels_end = None if pixels_end is None else 0
+            has_pixels = any(tag in header for tag in _PIXEL_TAGS)
+            if has_pixels:
+                whole = pixels_end is not None and pixels_end <= size
+            else:
+                whole = "Rows" not in header and ("SOPClassUID" in header or is_directory(header))
     except MemoryError:
         raise
     except Exception as error:
@@ -164,18 +171,3 @@ def get_items(header: Any, keyword: str) -> List[Any]:
     """The items of a sequence; none where it is missing."""
     value = header.get(keyword)
     return list(value) if value else []
-
-
-def _get_syntax(header: Any) -> str:
-    return str(header.file_meta.get("TransferSyntaxUID", ""))
-
-
-def _are_pixels_whole(header: Any, size: int) -> bool:
-    """Whether the pixels, where an image has to have them, lie within the ``size`` bytes of the file."""
-    for tag in _PIXEL_TAGS:
-        if tag in header:
-            element = header.get_item(tag)
-            length = getattr(element, "length", _UNDEFINED)
-            # Undefined means packed, in portions whose end pydicom has looked for.
-            return length == _UNDEFINED or element.value_tell + length <= size
-    return "Rows" not in header and ("SOPClassUID" in header or is_directory(header))
