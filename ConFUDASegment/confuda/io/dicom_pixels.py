@@ -65,7 +65,12 @@ def read_stored_values(path: Path, frames: Sequence[int]) -> List[np.ndarray]:
     try:
         with keep_pydicom_quiet():
             syntax = header.file_meta.get("TransferSyntaxUID")
-            if syntax is None or not syntax.is_compressed or syntax.is_deflated or syntax == _RLE:
+            if syntax is None:
+                # A file without the meta group: its pixels cannot be packed.
+                import pydicom
+
+                syntax = header.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+            if not syntax.is_compressed or syntax.is_deflated or syntax == _RLE:
                 whole = np.asarray(header.pixel_array)
                 whole = whole.reshape(-1, *whole.shape[-2:])
                 found = [whole[frame] for frame in frames]
