@@ -7,6 +7,7 @@ from Testing.conftest import make_heart
 from Testing.method.toy_mscmrseg import write_patient
 
 from confuda.errors import InputError
+from confuda.training.acdc import find_acdc_cases
 from confuda.training.mscmrseg import DATASET, find_mscmrseg_patients
 from confuda.training.slices import load_slices
 
@@ -76,11 +77,21 @@ def test_labels_that_do_not_fit_are_refused(tmp_path) -> None:
 
 
 def test_the_real_folders_are_read(shared_data) -> None:
-    registered = find_mscmrseg_patients(shared_data / "MS-CMRSeg" / "registered")
-    assert len(registered) == 30
+    """Every patient of each folder has the labels that the folder's own README tells of."""
+    folder = shared_data / "MS-CMRSeg"
+    registered = find_mscmrseg_patients(folder / "registered")
+    native = find_mscmrseg_patients(folder / "native")
+    cine = find_mscmrseg_patients(folder / "bssfp")
+    assert (len(registered), len(native), len(cine)) == (30, 15, 23)
     assert all(patient.has_labelled(sequence) for patient in registered for sequence in ("C0", "T2", "LGE"))
-    native = find_mscmrseg_patients(shared_data / "MS-CMRSeg" / "native")
-    assert [patient.number for patient in native if patient.has_labelled("LGE")] == [1, 8, 29, 36, 41]
-    assert not any("C0" in patient.images for patient in native)
-    slices = load_slices([native[0].make_case("LGE")], 1.5, 96, DATASET)
-    assert set(np.unique(slices.labels)) == {0, 1, 2, 3}
+    assert all(patient.has_labelled("LGE") and "C0" not in patient.images for patient in native)
+    assert all(patient.has_labelled("C0") and "LGE" not in patient.images for patient in cine)
+    for case in (native[0].make_case("LGE"), cine[0].make_case("C0")):
+        assert set(np.unique(load_slices([case], 1.5, 96, DATASET).labels)) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("name", ["ACDC", "MnMs"])
+def test_the_real_folders_in_acdcs_layout_are_read(shared_data, name) -> None:
+    cases = find_acdc_cases(shared_data / name / "training")
+    assert len(cases) == 200 and len({case.patient for case in cases}) == 100
+    assert set(np.unique(load_slices(cases[:1], 1.5, 96).labels)) == {0, 1, 2, 3}
