@@ -47,6 +47,8 @@ LV = Structure("LV", 2, "Left ventricle", (213, 94, 0), "87878005", SLICER_TERMI
 RV = Structure("RV", 3, "Right ventricle", (0, 114, 178), "53085002", SLICER_TERMINOLOGY)
 
 STRUCTURES: Tuple[Structure, ...] = (MYO, LV, RV)
+SCAR = Structure("Scar", 1, "Scar", (240, 228, 66), "12402003", OWN_TERMINOLOGY)
+"""Measured within MYO, and so in a layer or a file of its own. Yellow, of the same palette."""
 CLASS_NAMES: Tuple[str, ...] = ("background",) + tuple(structure.name for structure in STRUCTURES)
 """Names by label value; their number is the number of classes of the network."""
 
@@ -68,6 +70,9 @@ DATASET_VALUES: Dict[str, Dict[str, int]] = {
 }
 """Label value of each structure in the files of a data set; background is 0 in all of them."""
 
+LARGEST_LABEL = 65535
+"""Of a label map's two bytes a voxel."""
+
 
 def parse_label_values(text: str) -> Dict[str, int]:
     """The label value of each structure from ``MYO=2,LV=1,RV=5``.
@@ -85,6 +90,33 @@ def parse_label_values(text: str) -> Dict[str, int]:
     if len(values) < len(STRUCTURES) or len({BACKGROUND, *values.values()}) <= len(values):
         raise UsageError(f"'{text}' says no label values: give three different ones above 0, as in MYO=2,LV=1,RV=5.")
     return values
+
+
+def find_label_values(text: str) -> Dict[str, int]:
+    """The label value of each structure that ``--output-labels`` asks for: a data set's name or ``MYO=2,LV=3,RV=1``.
+
+    Raises:
+        UsageError: where the text is neither, or a value is beyond 65535.
+    """
+    name = text.strip().casefold()
+    if name in DATASET_VALUES:
+        return dict(DATASET_VALUES[name])
+    if "=" not in text:
+        known = ", ".join(DATASET_VALUES)
+        raise UsageError(f"'{text}' says no label values: give one of {known}, or all three, as in MYO=2,LV=3,RV=1.")
+    values = parse_label_values(text)
+    if max(values.values()) > LARGEST_LABEL:
+        raise UsageError(f"'{text}' says no label values: the largest one that a file can hold is {LARGEST_LABEL}.")
+    return values
+
+
+def renumber_labels(labels: np.ndarray, values: Mapping[str, int]) -> np.ndarray:
+    """Turn our labels (0 background, 1 MYO, 2 LV, 3 RV) into those of ``values``, by structure: the inverse of
+    :func:`map_labels`. Returns the same shape in uint8, or uint16 where a value needs it."""
+    numbered = np.zeros(labels.shape, dtype=np.uint8 if max(values.values()) <= 255 else np.uint16)
+    for structure in STRUCTURES:
+        numbered[labels == structure.label] = values[structure.name]
+    return numbered
 
 
 def map_labels(array: np.ndarray, dataset: Union[str, Mapping[str, int]]) -> np.ndarray:
