@@ -4,11 +4,15 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from test_wall import FRONT_DEGREES, make_phantom
+from Testing.conftest import SAMPLE
 
 from confuda.errors import InputError, UsageError
+from confuda.io.segmentation_file import read_segmentation
 from confuda.labels import LV, MYO, RV
 from confuda.measure.scar import find_remote_muscle, measure_scar, parse_scar_method
+from confuda.training.sample import find_scar
 
+SAMPLES = SAMPLE.parent
 REMOTE, NOISE, SCAR, BLOOD = 100.0, 5.0, 400.0, 380.0
 FWHM, FIVE_SD = parse_scar_method("fwhm"), parse_scar_method("5sd")
 INNER_MM = np.array([0, 24, 23, 22, 21, 20, 19, 18, 17, 16, 0, 0], float)
@@ -195,3 +199,21 @@ def test_methods_are_named_as_they_are_given(text: str, name: str) -> None:
 def test_other_methods_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="as in 5sd"):
         parse_scar_method(text)
+
+
+def test_the_scar_of_the_bundled_sample_is_found() -> None:
+    image = sitk.ReadImage(str(SAMPLES / "SimulatedLGE.nrrd"))
+    truth = read_segmentation(SAMPLES / "SimulatedLGE-truth.seg.nrrd")
+    labels = sitk.GetArrayFromImage(truth)
+    drawn = find_scar(labels, image.GetSpacing())
+    percent = 100 * drawn.sum() / (labels == MYO.label).sum()
+    assert 10 < percent < 25
+    for method, least in ((FWHM, 0.9), (FIVE_SD, 0.85), (parse_scar_method("3sd"), 0.9)):
+        scar = measure_scar(image, truth, 2, method)
+        found = sitk.GetArrayFromImage(scar.make_labelmap(image)) > 0
+        assert scar.percent_of_lv_mass == pytest.approx(percent, abs=3)
+        assert 2 * (found & drawn).sum() / (found.sum() + drawn.sum()) > least
+        assert scar.warnings == ()
+        # It was drawn into the territory of the circumflex artery, away from the septum, and spares the base.
+        percents = {segment: part.scar_percent for segment, part in scar.segments.items()}
+        assert max(percents[12], percents[16]) > 50 and max(percents[8], percents[9], percents[14]) == 0

@@ -74,6 +74,7 @@ def simulate_lge(image: sitk.Image, labels: np.ndarray, seed: int = 0, recipe: O
         mask = labels == structure.label
         share = _blur(mask.astype(np.float64), recipe.border_mm, spacing)
         signal += share * (_paint(cine, mask, level, recipe.texture) - signal)
+    # The first use of ``random``: find_scar draws the same one.
     scar = _blur(_draw_scar(labels, spacing, random, recipe), recipe.border_mm / 2, spacing)
     signal += scar * (recipe.scar - signal)
     signal = _blur(signal, recipe.point_spread_mm, spacing) * _draw_coil(labels, spacing, random, recipe)
@@ -83,6 +84,14 @@ def simulate_lge(image: sitk.Image, labels: np.ndarray, seed: int = 0, recipe: O
     result = sitk.GetImageFromArray(np.rint(magnitude * recipe.scale).astype(np.int16))
     result.CopyInformation(image)
     return result
+
+
+def find_scar(
+    labels: np.ndarray, spacing_mm: Sequence[float], seed: int = 0, recipe: Optional[Recipe] = None
+) -> np.ndarray:
+    """Where :func:`simulate_lge` with the same labels and seed paints scar: (slices, rows, columns) bool, voxels that
+    are scar by half at least. ``spacing_mm`` in ITK's order."""
+    return _draw_scar(labels, spacing_mm, np.random.default_rng(seed), recipe or Recipe()) >= 0.5
 
 
 def write_sample(data: Path, patient: str, folder: Path, seed: int = 0) -> List[Path]:
