@@ -163,6 +163,7 @@ def write_screen_capture(folder: Path, image: sitk.Image, study: Study) -> None:
     header.SOPClassUID = header.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
     header.SamplesPerPixel, header.PhotometricInterpretation, header.PlanarConfiguration = 3, "RGB", 0
     header.BitsAllocated = header.BitsStored = 8
-    header.HighBit, header.Rows, header.Columns, header.SeriesDescription = 7, 16, 16, "screen save"
+    header.HighBit, header.Rows, header.Columns = 7, 16, 16
+    header.SeriesDescription, header.SeriesNumber = "screen save", 99
     header.PixelData = b"\1\2\3" * 256
     save(header, folder / "SC1")
