@@ -6,34 +6,41 @@ import hashlib
 import os
 import re
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple
-
-import SimpleITK as sitk
+from typing import Callable, Dict, List, NamedTuple, Sequence, Set, Tuple
 
 from confuda.errors import InputError
-from confuda.io.itk_silence import keep_itk_quiet
+from confuda.io.dicom_file import DamagedDicom, starts_as_dicom
+from confuda.io.dicom_folder import DIRECTORY_NAME, index_files, may_belong
+from confuda.io.dicom_join import find_stacks
+from confuda.io.dicom_stacks import DicomStack
 
-ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr")
 SLICER_SEGMENTATION = ".seg.nrrd"
 LABEL_NAME = re.compile(
-    r"(^|[-_. ])(manual|gt|seg|segmentation|labels?|labelmap|mask|truth)([-_. ]?\d+)?$", re.IGNORECASE
+    r"(^|[-_. ])(manual|gt|gd|d?seg|segmentation|labels?|labelmap|mask|truth|contours?)([-_. ]?\d+)?$", re.IGNORECASE
 )
-"""How the names of label files end: patient1_LGE_manual, patient001_frame01_gt, heart-label, ..."""
+"""How the names of label files end: patient1_LGE_manual, patient001_frame01_gt, sub-01_LGE_dseg, heart-label, ..."""
+
+LABEL_FOLDER = re.compile(
+    r"(labels?|masks?|segmentations?)(Tr|Ts|Val?)?|contours?|ground[-_ ]?truth|.*_(gd|gt|labels?)", re.IGNORECASE
+)
+"""How folders of labels are called: nnU-Net's labelsTr, EMIDEC's Contours, MyoPS's train25_myops_gd, ..."""
+
+CINE_NAME = re.compile(r"(.+)_4d", re.IGNORECASE)
+"""A 4-D file, of which ``STEM_frame01`` and the like beside it are frames (ACDC)."""
 
 MARKER_NAME = "confuda-cohort.json"
 """In each folder that a cohort wrote to; no volume is looked for in there."""
 
-MODALITY_TAG = "0008|0060"
-NO_IMAGE_MODALITIES = ("SEG", "SR", "PR", "KO", "RTSTRUCT", "RTPLAN", "RTDOSE", "DOC", "REG")
 LONGEST_NAME = 100
-_PREAMBLE_BYTES = 128
 
 
 class CohortVolume(NamedTuple):
     """A volume of a cohort.
 
     name: unique, made of the path below the cohort's folder; path: a file or a DICOM folder; relative: the path below
-    the cohort's folder with forward slashes; series: the files of one series where its folder holds several, else none.
+    the cohort's folder with forward slashes; series: the files of one stack where its folder holds other DICOM as well,
+    else none.
     """
 
     name: str
@@ -47,15 +54,18 @@ def find_volumes(
 ) -> List[CohortVolume]:
     """All volumes below ``folder`` whose relative path fits ``pattern`` (``*LGE*``), in the order of their paths.
 
-    Files that are hidden, that are named like labels, or that lie in the output folder of a cohort are left out, and so
-    are DICOM series without images.
+    Files that are hidden, that are labels by their name or their folder's, or that lie in the output folder of a cohort
+    are left out, and so is what is no stack of slices in a DICOM study: localizers, colour, reports, single views.
+    DICOM series of one slice each become one volume where they belong together. ``warn`` hears what was left out.
 
     Raises:
         InputError: if the folder is none, or holds no volume.
     """
     if not os.path.isdir(folder):
         raise InputError(f"No such folder: {folder}")
-    found: List[Tuple[str, Path, Tuple[Path, ...]]] = []
+    found: List[CohortVolume] = []
+    dicom: List[Path] = []
+    labels = 0
 
     def complain(error: OSError) -> None:
         warn(f"A folder could not be looked into and was left out ({error.strerror}): {error.filename}")
@@ -67,21 +77,39 @@ def find_volumes(
         folders[:] = _keep_usable(folders, warn)
         place = Path(here)
         names = _keep_usable(files, warn)
-        volumes = [name for name in names if name.lower().endswith(ENDINGS)]
-        for name in volumes:
-            if not is_label_file(name):
-                path = place / name
-                found.append((path.relative_to(folder).as_posix(), path, ()))
-        rest = [name for name in names if name not in volumes]
-        if any(_is_dicom(place / name) for name in rest):
-            found += _find_series(folder, place, warn)
-    chosen = [entry for entry in found if fnmatch.fnmatchcase(entry[0], pattern)]
+        holds_labels = place != folder and LABEL_FOLDER.fullmatch(place.name) is not None
+        for name in names:
+            path = place / name
+            if not name.lower().endswith(ENDINGS):
+                if starts_as_dicom(path) and name.upper() != DIRECTORY_NAME:
+                    dicom.append(path)
+            elif holds_labels or is_label_file(name):
+                labels += 1
+            elif _is_cine_beside_frames(name, names):
+                warn(f"A 4-D file was left out, since frames of it lie beside it: {path.relative_to(folder)}")
+            elif not name.lower().endswith(".hdr") or _has_voxels_beside(name, names):
+                found.append(CohortVolume("", path, path.relative_to(folder).as_posix()))
+    if labels:
+        warn(f"{labels} files that hold labels, by their name or their folder's, were left out.")
+    if dicom:
+        found += find_dicom_volumes(folder, dicom, warn)
+    chosen = [volume for volume in found if fnmatch.fnmatchcase(volume.relative, pattern)]
     if not chosen:
         reason = f"none of its {len(found)} volumes fits '{pattern}'" if found else "no NIfTI, NRRD, MetaImage or DICOM"
         raise InputError(f"There is no volume in {folder}: {reason}.")
-    chosen.sort(key=lambda entry: _sort_naturally(entry[0]))
-    names = make_names([relative or folder.resolve().name for relative, _, _ in chosen])
-    return [CohortVolume(name, path, relative, series) for name, (relative, path, series) in zip(names, chosen)]
+    chosen.sort(key=lambda volume: _sort_naturally(volume.relative))
+    names = make_names([volume.relative or folder.resolve().name for volume in chosen])
+    return [volume._replace(name=name) for name, volume in zip(names, chosen)]
+
+
+def _is_cine_beside_frames(name: str, names: Sequence[str]) -> bool:
+    cine = CINE_NAME.fullmatch(strip_ending(name))
+    return cine is not None and any(other.startswith(f"{cine[1]}_frame") for other in names)
+
+
+def _has_voxels_beside(name: str, names: Sequence[str]) -> bool:
+    """Whether a header is one of a pair; there are other kinds of file of that ending."""
+    return any(other.lower() in (f"{name[:-4]}.img".lower(), f"{name[:-4]}.img.gz".lower()) for other in names)
 
 
 def _keep_usable(names: Sequence[str], warn: Callable[[str], None]) -> List[str]:
@@ -138,52 +166,55 @@ def list_files(volume: CohortVolume) -> List[Path]:
     if volume.series:
         return sorted(volume.series)
     if volume.path.is_dir():
-        return sorted(path for path in volume.path.iterdir() if path.is_file())
-    if volume.path.name.lower().endswith((".mhd", ".nhdr")):
+        return sorted(path for path in volume.path.rglob("*") if path.is_file())
+    if volume.path.name.lower().endswith((".mhd", ".nhdr", ".hdr")):
         stem = volume.path.name.rsplit(".", 1)[0]
         return sorted(path for path in volume.path.parent.glob(f"{glob.escape(stem)}.*") if path.is_file())
     return [volume.path]
 
 
-def _find_series(folder: Path, place: Path, warn: Callable[[str], None]) -> List[Tuple[str, Path, Tuple[Path, ...]]]:
-    """The image series of a DICOM folder; each with its files where there are several."""
-    relative = place.relative_to(folder).as_posix()
-    relative = "" if relative == "." else relative
-    with keep_itk_quiet():
-        series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(place))
-        files = [sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(place), uid) for uid in series]
-        images = [names for names in files if names and _holds_images(names[0])]
-    if len(images) < len(files):
-        where = relative or "the folder itself"
-        warn(f"{len(files) - len(images)} DICOM series without images were left out in {where}.")
-    if len(files) == 1 and images:
-        return [(relative, place, ())]
-    images.sort(key=lambda names: sorted(names))
-    return [
-        (f"{relative}/series{number}".lstrip("/"), place, tuple(Path(name) for name in names))
-        for number, names in enumerate(images, start=1)
+def find_dicom_volumes(folder: Path, paths: Sequence[Path], warn: Callable[[str], None]) -> List[CohortVolume]:
+    """The stacks among DICOM files below ``folder``, without names; ``warn`` hears what was left out."""
+    files = index_files(paths)
+    stacks = find_stacks(files.planes)
+    taken = [stack for stack in stacks if stack.is_candidate or stack.is_spoilt]
+    studies: Set[str] = {stack.first.study for stack in taken}
+    # A slice alone is a volume where the study has nothing better.
+    taken += [
+        stack
+        for stack in stacks
+        if stack.slices == 1 and not stack.problem and not stack.is_localizer and stack.first.study not in studies
     ]
+    if len(stacks) > len(taken):
+        warn(f"{len(stacks) - len(taken)} DICOM series that are no short-axis stack (localizers, views) were left out.")
+    if files.without_image:
+        warn(f"{files.without_image} DICOM files without images (reports, segmentations) were left out.")
+    if files.damaged:
+        warn(f"{len(files.damaged)} DICOM files are damaged; volumes that they may belong to cannot be segmented.")
+    volumes = [_make_volume(stack, files.damaged, folder) for stack in taken]
+    places = [volume.path for volume in volumes]
+    dicom_below = {place: [path for path in paths if place in path.parents] for place in set(places)}
+    result, numbers = [], dict.fromkeys(places, 0)
+    for volume in volumes:
+        if set(volume.series) == set(dicom_below[volume.path]):
+            result.append(volume._replace(series=()))
+            continue
+        numbers[volume.path] += 1
+        if places.count(volume.path) > 1:
+            relative = f"{volume.relative}/series{numbers[volume.path]}".lstrip("/")
+            volume = volume._replace(relative=relative)
+        result.append(volume)
+    return result
 
 
-def _holds_images(path: str) -> bool:
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(path)
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError:
-        return False
-    modality = reader.GetMetaData(MODALITY_TAG).strip() if reader.HasMetaDataKey(MODALITY_TAG) else ""
-    return modality not in NO_IMAGE_MODALITIES
-
-
-def _is_dicom(path: Path) -> bool:
-    if path.name.upper() == "DICOMDIR":
-        return False
-    try:
-        with open(path, "rb") as file:
-            return file.read(_PREAMBLE_BYTES + 4)[_PREAMBLE_BYTES:] == b"DICM"
-    except OSError:
-        return False
+def _make_volume(stack: DicomStack, damaged: Sequence[DamagedDicom], folder: Path) -> CohortVolume:
+    """All files of the stack, the damaged ones too, so that reading it refuses them."""
+    paths = {plane.path for phase in stack.phases for plane in phase}
+    beside = {path.parent for path in paths}
+    paths |= {file.path for file in damaged if may_belong(file, stack) and (file.series or file.path.parent in beside)}
+    place = Path(os.path.commonpath([path.parent for path in paths]))
+    relative = place.relative_to(folder).as_posix()
+    return CohortVolume("", place, "" if relative == "." else relative, tuple(sorted(paths)))
 
 
 def _sort_naturally(text: str) -> List[Tuple[int, str]]:

@@ -24,11 +24,10 @@ LONGEST_LIST = 20
 
 
 class DicomFiles(NamedTuple):
-    """What lies in a folder: image planes, the UIDs of the series that damaged files belong to ("" where not even that
-    can be read), and how many files are no images (reports, segmentations)."""
+    """What lies in a folder: image planes, damaged files, and how many files are no images (reports, segmentations)."""
 
     planes: List[Plane]
-    damaged: List[str]
+    damaged: List[DamagedDicom]
     without_image: int
 
 
@@ -43,7 +42,7 @@ class DicomSource:
 def index_files(paths: Sequence[Path]) -> DicomFiles:
     """The image planes in ``paths``, files of any kind."""
     planes: List[Plane] = []
-    damaged: List[str] = []
+    damaged: List[DamagedDicom] = []
     without = 0
     for path in paths:
         if not starts_as_dicom(path):
@@ -52,7 +51,7 @@ def index_files(paths: Sequence[Path]) -> DicomFiles:
         try:
             found = read_planes(path)
         except DamagedDicom as error:
-            damaged.append(error.series)
+            damaged.append(error)
             continue
         planes += found
         without += not found
@@ -102,7 +101,7 @@ def find_source(path: Path, series: Optional[int] = None, prefer_cine: bool = Fa
         stack, notes = stacks[series - 1], []
     else:
         stack, notes = _choose(stacks, path, prefer_cine)
-    _refuse_damaged(sum(uid == "" or uid in stack.series for uid in files.damaged), path, alone)
+    _refuse_damaged(sum(may_belong(file, stack) for file in files.damaged), path, alone)
     if files.damaged:
         notes.append(f"{len(files.damaged)} damaged DICOM files of other series were left out.")
     if stack.problem:
@@ -110,6 +109,11 @@ def find_source(path: Path, series: Optional[int] = None, prefer_cine: bool = Fa
     if alone and stack.slices == 1 and stack.first.frames == 1:
         notes.append("A single DICOM file is a single slice: give the folder to segment the whole series.")
     return DicomSource(stack, (*notes, *stack.notes))
+
+
+def may_belong(file: DamagedDicom, stack: DicomStack) -> bool:
+    """Whether a damaged file is, or may be, one of the stack's."""
+    return not file.series or file.series in stack.series
 
 
 def list_stacks(stacks: Sequence[DicomStack]) -> str:
