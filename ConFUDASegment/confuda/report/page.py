@@ -4,7 +4,7 @@ import dataclasses
 import html
 import math
 import platform
-from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import SimpleITK as sitk
@@ -19,7 +19,9 @@ from confuda.report.curves import collect_terms, draw_curve
 from confuda.report.outlines import format_path, trace_outlines
 from confuda.report.pictures import SCALE_END, encode_maps, encode_slices
 from confuda.report.place import MARK
+from confuda.report.read_outs import write_read_outs
 from confuda.report.style import STYLE
+from confuda.report.tables import write_table
 from confuda.report.uncertainty import measure_heart_entropy
 
 MOST_SLICES = 24
@@ -39,6 +41,7 @@ def build_page(case: Case) -> str:
             page.write_verdict(),
             page.write_warnings(),
             page.write_figures(),
+            write_read_outs(case.summary),
             page.write_slices(),
             page.write_doubt(),
             page.write_curves(),
@@ -137,7 +140,7 @@ class _Page:
                 cells.append(_format_change(values[0], values[1]))
             rows.append((_name(structure), [f"<strong>{given[structure.name]:.1f}</strong>", *cells]))
         mass = given[MYO.name] * MYOCARDIAL_DENSITY_G_PER_ML
-        table = _write_table(["Volume in mL", "Given", *heads], rows)
+        table = write_table(["Volume in mL", "Given", *heads], rows)
         uncertainty = self.case.uncertainty
         doubt = ""
         if uncertainty is not None:
@@ -233,7 +236,7 @@ class _Page:
             "all four. Agreement: mean Dice between each two of the eight views (flips and quarter turns); 1 is "
             "full agreement. A dash: the segmentation (for the entropy) or every view (for agreement) shows none of "
             "the structure. Both tell where the network doubts; a network can also be surely wrong.</p>"
-            f"{_write_table(heads, rows, 'grid')}</section>"
+            f"{write_table(heads, rows, 'grid')}</section>"
         )
 
     def write_curves(self) -> str:
@@ -355,15 +358,6 @@ def _write_scale() -> str:
         f'<p class="scale">0 <i></i> {SCALE_END:g} and more: entropy of a pixel, and share of the eight views '
         "that give it another label</p>"
     )
-
-
-def _write_table(heads: Sequence[str], rows: Iterable[Tuple[str, Sequence[str]]], kind: str = "") -> str:
-    head = "".join(f"<th>{name}</th>" for name in heads)
-    lines = []
-    for name, cells in rows:
-        data = "".join(cell if cell.startswith("<td") else f"<td>{cell}</td>" for cell in cells)
-        lines.append(f"<tr><th>{name}</th>{data}</tr>")
-    return f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
 
 
 def _entropy_cell(value: float) -> str:
