@@ -218,11 +218,20 @@ def _run_bundle_verify(arguments: argparse.Namespace) -> int:
 
 
 def _run_evaluate(arguments: argparse.Namespace) -> int:
-    from confuda.io.segmentation_file import read_segmentation
+    from confuda.io.segmentation_file import read_foreign_segmentation
+    from confuda.measure.common_grid import find_common_grid
     from confuda.measure.metrics import evaluate
 
-    reference = read_segmentation(arguments.reference, arguments.dataset)
-    scores = evaluate(reference, read_segmentation(arguments.prediction))
+    read = []
+    for name in ("reference", "prediction"):
+        labels, reading = read_foreign_segmentation(getattr(arguments, name), getattr(arguments, f"{name}_labels"))
+        read.append(labels)
+        if reading:
+            _report_line(f"{name}: labels read {reading}")
+    grid = find_common_grid(*read)
+    if grid.is_extended:
+        _report_line("reference and prediction cover different parts of one grid: beyond each there is background")
+    scores = evaluate(grid.reference, grid.prediction)
     if arguments.json:
         print(json.dumps(scores))
         return 0

@@ -66,6 +66,15 @@ def _read_label_values(text: str) -> Dict[str, int]:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _read_foreign_values(text: str) -> Dict[str, int]:
+    from confuda.labels import find_label_values
+
+    try:
+        return find_label_values(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; each sets ``run``, its name in ``confuda.app.cli.RUN``."""
     parser = _Parser(prog="confuda", description=f"Adapt to and segment short-axis cardiac MR. {NOT_A_DEVICE}")
@@ -182,7 +191,10 @@ def _add_evaluate(commands: Any) -> None:
     evaluate = commands.add_parser("evaluate", help="score a segmentation against a reference")
     evaluate.add_argument("reference", type=Path)
     evaluate.add_argument("prediction", type=Path)
-    evaluate.add_argument("--dataset", help="whose label values the reference has (guessed by default)")
+    for name, more in (("reference", ["--dataset"]), ("prediction", [])):
+        evaluate.add_argument(f"--{name}-labels", *more, type=_read_foreign_values, metavar="acdc|MYO=2,LV=3,RV=1",
+                              help=f"whose label values the {name} has: acdc, ms-cmrseg, mnms, confuda, or which "
+                              "(told by anatomy by default)")  # fmt: skip
     evaluate.add_argument("--json", action="store_true")
     evaluate.set_defaults(run="evaluate")
 

@@ -5,15 +5,18 @@ import os
 import uuid
 from contextlib import suppress
 from pathlib import Path
-from typing import Dict, Optional, Union
+from typing import Dict, Mapping, Optional, Tuple, Union
 
 import numpy as np
 import SimpleITK as sitk
 
 from confuda.errors import InputError, UsageError
+from confuda.imaging.label_anatomy import guess_label_values
+from confuda.imaging.stack import find_slice_axis
 from confuda.io.file_name import is_text
+from confuda.io.image_file import is_slicer_segmentation
 from confuda.io.volume_file import read_image
-from confuda.labels import CLASS_NAMES, OWN_DATASET, STRUCTURES, Structure, find_structure, map_labels
+from confuda.labels import CLASS_NAMES, DATASET_VALUES, OWN_DATASET, STRUCTURES, Structure, find_structure, map_labels
 
 SLICER_ENDING = ".seg.nrrd"
 ENDINGS = (SLICER_ENDING, ".nii.gz", ".nii", ".nrrd", ".mha")
@@ -80,9 +83,43 @@ def read_segmentation(path: Union[str, Path], dataset: Optional[str] = None) -> 
         UsageError: for an unknown ``dataset``.
         InputError: if the file cannot be read, holds other values, or its segments are none of ours or overlap.
     """
+    return _make_ours(read_image(path), dataset, Path(path))
+
+
+def read_foreign_segmentation(
+    path: Union[str, Path], values: Union[str, Mapping[str, int], None] = None
+) -> Tuple[sitk.Image, str]:
+    """Read a segmentation as :func:`read_segmentation` does, and say how its labels were read, in a clause.
+
+    values: what the values of a label map mean, by the name of a data set or by structure; without it they are told by
+    themselves and by anatomy (see :func:`confuda.imaging.label_anatomy.guess_label_values`).
+
+    Raises: as :func:`read_segmentation`.
+    """
     path = Path(path)
     image = read_image(path)
-    if image.HasMetaDataKey("Segment0_ID"):
+    if is_slicer_segmentation(image):
+        return _make_ours(image, None, path), "by the names of its segments"
+    if values is not None:
+        meaning = DATASET_VALUES.get(values, {}) if isinstance(values, str) else values
+        return _make_ours(image, values, path), f"as told, {_list_values(meaning)}"
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        return _make_ours(image, None, path), ""
+    slice_axis = find_slice_axis(image.GetSize(), image.GetSpacing())
+    plane_axes = [2 - axis for axis in range(3) if axis != slice_axis]
+    found = guess_label_values(sitk.GetArrayViewFromImage(image), plane_axes)
+    if found is None:
+        return _make_ours(image, OWN_DATASET, path), ""
+    said = f"as {found.dataset}'s, {_list_values(DATASET_VALUES[found.dataset])}"
+    return _make_ours(image, found.dataset, path), said if found.is_sure else f"{said}, which nothing in it confirms"
+
+
+def _list_values(values: Mapping[str, int]) -> str:
+    return ", ".join(f"{value} {name}" for name, value in sorted(values.items(), key=lambda pair: pair[1]))
+
+
+def _make_ours(image: sitk.Image, dataset: Union[str, Mapping[str, int], None], path: Path) -> sitk.Image:
+    if is_slicer_segmentation(image):
         labels = _collect_segments(image, path)
     elif image.GetNumberOfComponentsPerPixel() > 1:
         raise InputError(f"{path} has several values per voxel: export it as a label map or as a .seg.nrrd file.")
