@@ -32,7 +32,7 @@ class Package:
 
 
 PACKAGES = (
-    Package(_TORCH, "torch>=2.1", "0.2 to 3 GB"),
+    Package(_TORCH, "torch>=2.3", "0.2 to 3 GB"),
     Package("safetensors", "safetensors>=0.4", "1 MB"),
     Package("SimpleITK", "SimpleITK", "50 MB"),  # comes with Slicer, but for some builds of a distribution
 )

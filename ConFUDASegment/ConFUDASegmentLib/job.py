@@ -180,7 +180,7 @@ class SegmentationJob:
             self._advance()
         except ConFUDAError as error:
             self._end(FAILED, error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             # A timer's slot has no caller that could catch it: the job must end, or it would run for ever.
             message = _("The segmentation failed for an unexpected reason: please report it with the details.")
             self._end(FAILED, JobFailedError(message, traceback.format_exc(limit=-4) or str(error)))

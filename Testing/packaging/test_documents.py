@@ -90,11 +90,11 @@ def test_command_is_understood(command):
     elif program == "make":
         subprocess.run(["make", "--dry-run", *rest], cwd=REPOSITORY, check=True, capture_output=True)
     elif program == "pip":
-        assert re.fullmatch(r"install \.(\[(cohort|dicom|report|train)\])?", " ".join(rest)), "only the project itself"
+        assert re.fullmatch(r"install \.(\[(cohort|dicom|report|train)\])?|wheel \. --no-deps -w dist", " ".join(rest))
     elif program == "cp":
         assert len(rest) == 2 and (REPOSITORY / rest[0]).is_file()
     elif program == "git":
-        assert rest[:2] == ["clone", cmake_value("EXTENSION_HOMEPAGE")]
+        assert rest[:2] == ["clone", cmake_value("EXTENSION_HOMEPAGE")] or rest[0] in ("tag", "push")
     elif program in ("python", "python3"):
         check_python(rest)
     else:

@@ -21,3 +21,7 @@ def test_installed_package_finds_its_bundle(tmp_path) -> None:
     source, installed = REPOSITORY / "ConFUDASegment", tmp_path / "site"
     modules = {path.relative_to(source) for path in (source / "confuda").rglob("*.py")}
     assert modules == {path.relative_to(installed) for path in (installed / "confuda").rglob("*.py")}
+    # What is under which licence is told by the package itself.
+    (metadata,) = installed.glob("confuda-*.dist-info/METADATA")
+    assert "\nLicense-Expression: Apache-2.0 AND CC-BY-NC-SA-4.0\n" in metadata.read_text(encoding="utf-8")
+    assert {path.name for path in (metadata.parent / "licenses").iterdir()} == {"LICENSE.txt", "LICENSE-models.txt"}

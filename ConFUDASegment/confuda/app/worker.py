@@ -214,7 +214,7 @@ def serve(stdin: TextIO, stdout: TextIO, catch_signals: bool = False) -> int:
         return error.exit_code
     except BrokenPipeError:
         return Cancelled.exit_code
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (whatever it is, the parent is told)
         watch.finished.set()
         if is_out_of_memory(error):
             # Not even torch could be loaded, or a thread be started.

@@ -195,7 +195,7 @@ def _collect(future: Any) -> Tuple[Any, Optional[BaseException]]:
     except CancelledError as error:
         # Nobody cancels: the future is gone with the scheduler, and so are all others.
         raise InputError("The Dask scheduler was lost: give the same command again to go on.") from error
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (a task's error, whatever it is, is its case's result)
         return None, error
 
 

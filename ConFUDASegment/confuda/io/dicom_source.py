@@ -90,7 +90,7 @@ def _take_valid(header: Any) -> Tuple[Any, Set[str]]:
         try:
             value = get_text(header, name)
             validate_value(dictionary_VR(name), value, config.RAISE)
-        except Exception:  # pydicom raises what it likes for a value that it cannot even read
+        except Exception:  # noqa: BLE001 (pydicom raises what it likes for a value that it cannot read)
             mended.add(name)
             value = None
         if value or name in TYPE_2_ATTRIBUTES:
