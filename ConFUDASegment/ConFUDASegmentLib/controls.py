@@ -10,7 +10,7 @@ from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLTabl
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import parameterNodeWrapper
 
-from .request import METHODS, MODES, PRESETS
+from .request import METHODS, MODES, PRESETS, SegmentationRequest
 
 
 @parameterNodeWrapper
@@ -42,6 +42,38 @@ class ConFUDASegmentParameterNode:
     bundleFolder: str = ""
     livePreview: bool = True
     showUncertainty: bool = False
+
+
+def requestOf(chosen: ConFUDASegmentParameterNode) -> SegmentationRequest:
+    """What the parameters ask for."""
+    settings = {}
+    for name, value, fromPreset in (
+        ("lambda_contrast", chosen.lambdaContrast, chosen.lambdaContrast < 0),
+        ("lambda_norm", chosen.lambdaNorm, chosen.lambdaNorm < 0),
+        ("partitions", chosen.partitions, chosen.partitions == 0),
+        ("temperature", chosen.temperature, chosen.temperature == 0),
+    ):
+        if not fromPreset:
+            settings[name] = value
+    return SegmentationRequest(
+        mode=chosen.mode,
+        slice=None if chosen.automaticSlice or chosen.mode != "one-shot" else chosen.sliceIndex,
+        method=chosen.method,
+        preset=chosen.preset,
+        device=chosen.device,
+        seed=chosen.seed,
+        bundle=chosen.bundleFolder or None,
+        settings=settings,
+        preview=chosen.livePreview,
+        uncertainty=chosen.showUncertainty,
+    )
+
+
+def replaceUnknownChoices(parameters: ConFUDASegmentParameterNode) -> None:
+    """A scene saved by another version may hold values that this one does not have: they take the default."""
+    for name, known in (("mode", MODES), ("preset", PRESETS), ("method", METHODS)):
+        if getattr(parameters, name) not in known:
+            setattr(parameters, name, getattr(SegmentationRequest(), name))
 
 
 class Binding:

@@ -14,17 +14,9 @@ from . import errors
 from .errors import ConFUDAError, InvalidInputError, JobCancelledError, JobFailedError
 from .launch import Workspace
 from .request import SegmentationRequest
+from .results import checkVolumes, findWarnings, massCaveat, writeTable
 from .scene_in import Geometry, exportVolume, readLabels, sequenceNote
-from .scene_out import (
-    Preview,
-    SegmentationWriter,
-    checkVolumes,
-    emptyStructures,
-    forgetUncertainty,
-    show3D,
-    writeTable,
-    writeUncertainty,
-)
+from .scene_out import Preview, SegmentationWriter, forgetUncertainty, show3D, writeUncertainty
 from .worker import Progress, Signal, WorkerProcess, parseProgress
 
 POLL_MS = 50
@@ -243,7 +235,7 @@ class SegmentationJob:
         self._preview.remove()
         self.segmentationNode = self._writer.write(labels, self._geometry, self._volumeNode, self._outputNode)
         show3D(self.segmentationNode, True)
-        self.tableNode = writeTable(self._tools.scene, self.segmentationNode, volumes)
+        self.tableNode = writeTable(self._tools.scene, self.segmentationNode, volumes, massCaveat(self.request.bundle))
         if uncertainty is not None:
             self.uncertaintyNode = writeUncertainty(
                 self._tools.scene, self.segmentationNode, uncertainty, self._geometry, self._volumeNode
@@ -254,10 +246,8 @@ class SegmentationJob:
         for warning in summary.get("warnings") or []:
             if str(warning) not in self.warnings:
                 self._warn(str(warning))
-        if summary.get("accepted") is False:
-            self._warn(_("Adapting did not help on this volume, so the network as trained was used. Check the result."))
-        for structure in emptyStructures(self.segmentationNode):
-            self._warn(_("{name} was not found in this volume.").format(name=structure.display_name))
+        for warning in findWarnings(summary, self.segmentationNode):
+            self._warn(warning)
         self._end(FINISHED, None)
 
     def _readUncertainty(self) -> Optional[Any]:

@@ -1,7 +1,7 @@
-"""The panel: shows the parameters, starts and cancels the job, shows its progress and result."""
+"""The panel: shows the parameters, starts and cancels the jobs, shows their progress and result."""
 
 import os
-from typing import Any, Callable, Optional
+from typing import Any, Callable, List, Optional
 
 import qt
 import slicer
@@ -9,26 +9,18 @@ import vtk
 from slicer.i18n import tr as _
 
 from . import errors, views
-from .controls import Bindings, bindControls, fillChoices
+from .batch import Batch, VolumeList
+from .controls import Bindings, bindControls, fillChoices, replaceUnknownChoices, requestOf
 from .devices import DeviceProbe, TimeEstimate, duration
+from .display import ERROR, INFO, SUCCESS, WARNING, Folding, ResultDisplay, RunDisplay, StatusLine, inputsHeader
 from .errors import ConFUDAError, InvalidInputError, JobCancelledError
 from .installing import Dependencies
 from .job import CANCELLING, FINISHED, SegmentationJob
-from .request import METHODS, MODES, PRESETS, SegmentationRequest
+from .request import SegmentationRequest
+from .results import useColors
 from .scene_in import checkVolume, sliceAtView
 from .scene_out import show3D, uncertaintyOf, volumeOf
 from .views import Overlay
-from .worker import Progress
-
-INFO, SUCCESS, WARNING, ERROR = "info", "success", "warning", "error"
-_COLORS = {
-    INFO: ("#e3eefc", "#1f5fb0"),
-    SUCCESS: ("#e3f5e6", "#2b7a3b"),
-    WARNING: ("#fdf3d8", "#a87400"),
-    ERROR: ("#fde4e1", "#b3261e"),
-}
-# Where each stage begins and ends on the bar: most of the time goes into adapting.
-_STAGES = {"load": (0, 3), "find": (3, 6), "adapt": (6, 85), "predict": (85, 97), "write": (97, 100)}
 
 
 class Panel:
@@ -54,21 +46,31 @@ class Panel:
         self._parameters: Optional[Any] = None
         self._observation: Optional[int] = None
         self._job: Optional[SegmentationJob] = None
+        self._batch: Optional[Batch] = None
         self._overlay = Overlay()
+        self._status = StatusLine(ui.statusLabel)
+        self._run = RunDisplay(ui)
+        self._folding = Folding(ui)
+        self._result = ResultDisplay(ui)
+        self._several = VolumeList(ui.severalButton, ui.severalList)
+        self._several.changed.connect(self._refresh)
         self._clock = qt.QTimer()
         self._clock.timeout.connect(self._showTime)
         fillChoices(ui)
         self._fillDevices()
         self._bindings = Bindings(bindControls(ui), self._refresh)
+        ui.severalList.visible = False
+        ui.severalButton.clicked.connect(self._onSeveral)
+        ui.inputsButton.contentsCollapsed.connect(self._refresh)
         ui.applyButton.clicked.connect(self._onApply)
         ui.currentSliceButton.clicked.connect(self._onCurrentSlice)
         ui.show3DButton.clicked.connect(self._onShow3D)
+        ui.colorsButton.clicked.connect(self._onColors)
         ui.copyButton.clicked.connect(self._onCopy)
         # Clicked, not toggled: a scene that is loaded brings its own views and must not have them changed.
         ui.uncertaintyCheck.clicked.connect(self._onShowUncertainty)
         probe.found.connect(self._onDevices)
         logic.jobStarted.connect(self._onJobStarted)
-        self._showStatus(INFO, "")
         self._refresh()
 
     def setParameterNode(self, parameters: Optional[Any]) -> None:
@@ -78,6 +80,7 @@ class Panel:
         self._observation = None
         if parameters is None:
             self._overlay.forget()
+            self._several.close()
         self._parameters = parameters
         self._bindings.use(parameters)
         if parameters is not None:
@@ -88,7 +91,7 @@ class Panel:
         """Once, and only where PyTorch is there to be asked."""
         if not self._probe.devices and not self._dependencies.missing():
             self._probe.start()
-            self._refresh()
+        self._refresh()
 
     def close(self) -> None:
         """The module is unloaded or Slicer quits."""
@@ -102,28 +105,14 @@ class Panel:
 
     def request(self) -> SegmentationRequest:
         """What the controls ask for."""
-        chosen = self._parameters
-        settings = {}
-        for name, value, fromPreset in (
-            ("lambda_contrast", chosen.lambdaContrast, chosen.lambdaContrast < 0),
-            ("lambda_norm", chosen.lambdaNorm, chosen.lambdaNorm < 0),
-            ("partitions", chosen.partitions, chosen.partitions == 0),
-            ("temperature", chosen.temperature, chosen.temperature == 0),
-        ):
-            if not fromPreset:
-                settings[name] = value
-        return SegmentationRequest(
-            mode=chosen.mode,
-            slice=None if chosen.automaticSlice or chosen.mode != "one-shot" else chosen.sliceIndex,
-            method=chosen.method,
-            preset=chosen.preset,
-            device=chosen.device,
-            seed=chosen.seed,
-            bundle=chosen.bundleFolder or None,
-            settings=settings,
-            preview=chosen.livePreview,
-            uncertainty=chosen.showUncertainty,
-        )
+        return requestOf(self._parameters)
+
+    def volumes(self) -> List[Any]:
+        """What one press segments: the ticked volumes, else the chosen one."""
+        if self._several.isOpen:
+            return self._several.chosen()
+        volume = self._parameters.inputVolume if self._parameters is not None else None
+        return [volume] if volume is not None else []
 
     # What the user does
 
@@ -132,9 +121,17 @@ class Panel:
             self._job.cancel()
             self._refresh()
             return
+        volumes = self.volumes()
         try:
             self._provideDependencies()
-            self._logic.startRequest(self._parameters.inputVolume, self._parameters.outputSegmentation, self.request())
+            request = self.request()
+            if len(volumes) > 1:
+                self._batch = Batch(volumes, lambda node: self._logic.startRequest(node, None, request))
+                if not self._batch.startNext():
+                    self._endBatch()
+            else:
+                chosen = volumes[0] if volumes else None
+                self._logic.startRequest(chosen, self._parameters.outputSegmentation, request)
         except ConFUDAError as error:
             self._showFailure(error)
             self._refresh()
@@ -148,6 +145,11 @@ class Panel:
         self._dependencies.install(missing)
         self.findDevices()
 
+    def _onSeveral(self, *_arguments: Any) -> None:
+        if self._several.isOpen and self._parameters is not None:
+            self._several.tick(self._parameters.inputVolume)
+        self._refresh()
+
     def _onCurrentSlice(self, *_arguments: Any) -> None:
         sliceNode = views.redSliceNode()
         if sliceNode is None or self._parameters is None or self._parameters.inputVolume is None:
@@ -159,7 +161,12 @@ class Panel:
         node = self._parameters.resultSegmentation if self._parameters is not None else None
         if node is not None:
             show3D(node, bool(self.ui.show3DButton.checked))
-            views.centerThreeD()
+            views.fitThreeD(node, volumeOf(node))
+
+    def _onColors(self, *_arguments: Any) -> None:
+        node = self._parameters.resultSegmentation if self._parameters is not None else None
+        if node is not None:
+            useColors(node, own=not self.ui.colorsButton.checked)
 
     def _onShowUncertainty(self, *_arguments: Any) -> None:
         if self._parameters is not None:
@@ -181,31 +188,26 @@ class Panel:
 
     def _onJobStarted(self, job: SegmentationJob) -> None:
         self._job = job
-        job.progressed.connect(self._onProgress)
+        job.progressed.connect(self._run.advance)
         job.warned.connect(self._onWarning)
         job.ended.connect(self._onJobEnded)
-        self.ui.progressBar.value = 0
-        self.ui.stageLabel.text = _("Starting")
+        self._run.begin(self._placeInBatch())
+        self._folding.fold()
         self.ui.detailsText.plainText = ""
-        self._showStatus(INFO, "")
+        self._status.show(INFO, "")
         for warning in job.warnings:
             self._onWarning(warning)
         self._clock.start(500)
         self._showTime()
         self._refresh()
 
-    def _onProgress(self, progress: Progress) -> None:
-        begin, end = _STAGES.get(progress.stage, (0, 0))
-        percent = int(begin + (end - begin) * progress.fraction)
-        self.ui.progressBar.value = max(percent, self.ui.progressBar.value)
-        text = _("{stage}: step {step} of {total}").format(
-            stage=_stageName(progress.stage), step=progress.step, total=progress.total
-        )
-        losses = "  ".join(f"{name} {value:.3f}" for name, value in progress.losses.items())
-        self.ui.stageLabel.text = f"{text}\n{losses}" if losses else text
+    def _placeInBatch(self) -> str:
+        if self._batch is None:
+            return ""
+        return _("Volume {place} of {total}").format(place=self._batch.place, total=self._batch.total)
 
     def _onWarning(self, message: str) -> None:
-        self._showStatus(WARNING, message)
+        self._status.show(WARNING, message)
 
     def _onJobEnded(self, job: SegmentationJob) -> None:
         self._job = None
@@ -213,8 +215,20 @@ class Panel:
         self.ui.detailsText.plainText = job.report()
         if job.state == FINISHED:
             self._showResult(job)
-        else:
+        if self._batch is not None:
+            self._batch.take(job)
+            if not self._batch.startNext():
+                self._endBatch()
+            return
+        self._folding.end(job.state == FINISHED)
+        if job.state != FINISHED:
             self._showFailure(job.error, keepDetails=True)
+        self._refresh()
+
+    def _endBatch(self) -> None:
+        batch, self._batch = self._batch, None
+        self._folding.end(batch.isComplete)
+        self._status.show(SUCCESS if batch.isComplete else WARNING, batch.report())
         self._refresh()
 
     def _showResult(self, job: SegmentationJob) -> None:
@@ -224,32 +238,29 @@ class Panel:
             self._parameters.resultTable = job.tableNode
             self._layUncertainty()
         done = _("Done in {time}.").format(time=duration(job.elapsedSeconds))
-        self._showStatus(WARNING if job.warnings else SUCCESS, "\n".join([done, *job.warnings]))
-        views.centerThreeD()
+        self._status.show(WARNING if job.warnings else SUCCESS, "\n".join([done, *job.warnings]))
+        views.showHeart(job.segmentationNode, volumeOf(job.segmentationNode))
 
     def _showFailure(self, error: ConFUDAError, keepDetails: bool = False) -> None:
-        self._showStatus(INFO if isinstance(error, JobCancelledError) else ERROR, error.message)
+        self._status.show(INFO if isinstance(error, JobCancelledError) else ERROR, error.message)
         if not keepDetails:
             text = [error.message] + ([error.details] if error.details else [])
             self.ui.detailsText.plainText = errors.report({}, type(error).__name__, text)
         if not isinstance(error, (JobCancelledError, InvalidInputError)):
             self.ui.detailsButton.collapsed = False
 
+    def _showTime(self) -> None:
+        if self._job is not None:
+            self._run.tick(self._job.elapsedSeconds, self._job.progress)
+
     # Parameters and devices to controls
 
     def _onParameters(self, *_arguments: Any) -> None:
-        self._replaceUnknownChoices()
+        if self._parameters is not None:
+            replaceUnknownChoices(self._parameters)
         self._setSliceRange()
         self._bindings.toControls()
         self._refresh()
-
-    def _replaceUnknownChoices(self) -> None:
-        """A scene saved by another version may hold values that this one does not have: they take the default."""
-        if self._parameters is None:
-            return
-        for name, known in (("mode", MODES), ("preset", PRESETS), ("method", METHODS)):
-            if getattr(self._parameters, name) not in known:
-                setattr(self._parameters, name, getattr(SegmentationRequest(), name))
 
     def _setSliceRange(self) -> None:
         volume = self._parameters.inputVolume if self._parameters is not None else None
@@ -285,13 +296,15 @@ class Panel:
 
     # How things look
 
-    def _refresh(self) -> None:
+    def _refresh(self, *_arguments: Any) -> None:
         """Everything that follows from the parameters and from whether a job runs."""
         ui, job, chosen = self.ui, self._job, self._parameters
-        running = job is not None
-        ready = chosen is not None and chosen.inputVolume is not None
+        running, count = job is not None, len(self.volumes())
+        ready = chosen is not None and count > 0
         for part in (ui.inputsButton, ui.advancedButton):
             part.enabled = chosen is not None and not running
+        volume = chosen.inputVolume if chosen is not None else None
+        ui.inputsButton.text = inputsHeader(volume, count, bool(ui.inputsButton.collapsed))
         ui.progressPanel.visible = running
         if running and job.state == CANCELLING:
             self._setApply(_("Cancelling…"), False, _("The run is being stopped."))
@@ -301,6 +314,10 @@ class Panel:
             self._setApply(_("&Adapt && Segment"), True, _("Adapt the network to this volume and segment it."))
         else:
             self._setApply(_("&Adapt && Segment"), False, _("Choose a volume first."))
+        # Of several volumes each gets a new segmentation, and the slice is chosen in each.
+        several = self._several.isOpen
+        ui.inputSelector.enabled = not several
+        ui.outputSelector.enabled = count < 2
         oneShot = chosen is not None and chosen.mode == "one-shot"
         for part in (ui.automaticSliceCheck, ui.sliceLabel, ui.sliceSlider, ui.currentSliceButton):
             part.visible = oneShot
@@ -309,59 +326,20 @@ class Panel:
         ui.currentSliceButton.enabled = ready
         ui.deviceNote.text = self._probe.note
         ui.deviceNote.visible = bool(self._probe.note)
-        ui.estimateLabel.text = self._estimateText() if ready else _("Choose a volume first.")
-        self._showResultNodes()
+        ui.estimateLabel.text = self._estimateText(count) if ready else _("Choose a volume first.")
+        self._result.show(
+            chosen.resultSegmentation if chosen is not None else None,
+            chosen.resultTable if chosen is not None else None,
+        )
 
     def _setApply(self, text: str, enabled: bool, toolTip: str) -> None:
         self.ui.applyButton.text = text
         self.ui.applyButton.enabled = enabled
         self.ui.applyButton.toolTip = toolTip
 
-    def _estimateText(self) -> str:
+    def _estimateText(self, count: int) -> str:
         device = self._probe.device(self._parameters.device)
         if device is None and self._probe.isRunning:
             return _("Looking at this computer…")
-        return self._estimate.describe(self.request(), self._sliceCount(), device.secondsPerStep if device else None)
-
-    def _showResultNodes(self) -> None:
-        segmentation = self._parameters.resultSegmentation if self._parameters is not None else None
-        table = self._parameters.resultTable if self._parameters is not None else None
-        self.ui.resultsTable.setMRMLTableNode(table)
-        self.ui.resultsTable.visible = table is not None
-        self.ui.resultsButton.visible = segmentation is not None or table is not None
-        self.ui.show3DButton.enabled = segmentation is not None
-        display = segmentation.GetDisplayNode() if segmentation is not None else None
-        self.ui.show3DButton.checked = display is not None and bool(display.GetVisibility3D())
-
-    def _showStatus(self, level: str, text: str) -> None:
-        background, edge = _COLORS[level]
-        self.ui.statusLabel.text = text
-        self.ui.statusLabel.styleSheet = (
-            f"background: {background}; color: #202020; border-left: 4px solid {edge}; padding: 6px;"
-        )
-        self.ui.statusLabel.visible = bool(text)
-
-    def _showTime(self) -> None:
-        if self._job is None:
-            return
-        text = _("{time} so far").format(time=_clockTime(self._job.elapsedSeconds))
-        progress = self._job.progress
-        if progress is not None and progress.etaSeconds is not None:
-            text += ", " + _("about {time} left").format(time=duration(progress.etaSeconds))
-        self.ui.timeLabel.text = text
-
-
-def _stageName(stage: str) -> str:
-    names = {
-        "load": _("Loading"),
-        "find": _("Finding the heart"),
-        "adapt": _("Adapting"),
-        "predict": _("Segmenting"),
-        "write": _("Writing the result"),
-    }
-    return names.get(stage, stage)
-
-
-def _clockTime(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes}:{rest:02d}"
+        text = self._estimate.describe(self.request(), self._sliceCount(), device.secondsPerStep if device else None)
+        return _("{time}, for each of {count} volumes").format(time=text, count=count) if count > 1 else text

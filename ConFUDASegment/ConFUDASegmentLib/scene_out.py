@@ -1,20 +1,17 @@
-"""Results into the scene: segments with terminology, colours, geometry, transform, place and surface; the preview, the
-table of volumes and the uncertainty map."""
+"""Results into the scene: segments with terminology, colours, geometry, transform, place and surface; the preview and
+the uncertainty map."""
 
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, List, Optional
 
 import slicer
 import vtk
 from slicer.i18n import tr as _
 from vtk.util import numpy_support
 
-from confuda.labels import DOUBT_COLORS, LV, MYO, RV, STRUCTURES, Structure
+from confuda.labels import DOUBT_COLORS, STRUCTURES, Structure
 
-from .errors import JobFailedError
 from .scene_in import Geometry, readLabels
 
-MYOCARDIAL_DENSITY = 1.05  # g/mL, the usual figure in cardiac MR
-TABLE_ROLE = "ConFUDA.volumes"  # node reference from the segmentation to its table
 UNCERTAINTY_ROLE = "ConFUDA.uncertainty"  # node reference from the segmentation to its map
 _COLORS_TAG = "ConFUDAUncertainty"  # of the one colour table of all maps in a scene
 _COLOR_COUNT = 256
@@ -176,53 +173,6 @@ class Preview:
         self._display = None
 
 
-def checkVolumes(summary: Dict[str, Any]) -> Dict[str, float]:
-    """The millilitres of each structure, out of the worker's summary."""
-    try:
-        return {structure.name: float(summary["volumes_ml"][structure.name]) for structure in STRUCTURES}
-    except (KeyError, TypeError, ValueError) as error:
-        raise JobFailedError(
-            _("The worker's summary lacks the volumes, so its result was not used."), repr(error)
-        ) from error
-
-
-def rows(volumesMl: Dict[str, float]) -> List[Tuple[str, float, Optional[float]]]:
-    """(what, mL, g or None) for each line of the table."""
-    myocardium = volumesMl[MYO.name]
-    return [
-        (_("Left ventricle (cavity)"), volumesMl[LV.name], None),
-        (_("Right ventricle (cavity)"), volumesMl[RV.name], None),
-        (_("Myocardium"), myocardium, myocardium * MYOCARDIAL_DENSITY),
-    ]
-
-
-def writeTable(scene: Any, segmentationNode: Any, volumesMl: Dict[str, float]) -> Any:
-    """Fills the segmentation's table, made at its first result."""
-    table = segmentationNode.GetNodeReference(TABLE_ROLE)
-    if table is None:
-        name = scene.GenerateUniqueName(_("{segmentation} volumes").format(segmentation=segmentationNode.GetName()))
-        table = scene.AddNewNodeByClass("vtkMRMLTableNode", name)
-        segmentationNode.SetNodeReferenceID(TABLE_ROLE, table.GetID())
-    names, millilitres, grams = vtk.vtkStringArray(), vtk.vtkDoubleArray(), vtk.vtkStringArray()
-    names.SetName(_("Structure"))
-    millilitres.SetName(_("Volume [mL]"))
-    grams.SetName(_("Mass [g]"))
-    for name, volume, mass in rows(volumesMl):
-        names.InsertNextValue(name)
-        millilitres.InsertNextValue(round(volume, 1))
-        grams.InsertNextValue("" if mass is None else f"{mass:.1f}")
-    wasModifying = table.StartModify()
-    try:
-        table.RemoveAllColumns()
-        for column in (names, millilitres, grams):
-            table.AddColumn(column)
-        table.SetUseColumnTitleAsColumnHeader(True)
-        table.SetLocked(True)
-    finally:
-        table.EndModify(wasModifying)
-    return table
-
-
 def writeUncertainty(scene: Any, segmentationNode: Any, image: Any, geometry: Geometry, volumeNode: Any) -> Any:
     """Puts `image` (float, 0 to 1) into the segmentation's map, made at its first one. No view is changed."""
     node = uncertaintyOf(segmentationNode)
@@ -230,6 +180,7 @@ def writeUncertainty(scene: Any, segmentationNode: Any, image: Any, geometry: Ge
         name = _("{volume} uncertainty").format(volume=volumeNode.GetName() or _("Volume"))
         node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(name))
         node.CreateDefaultDisplayNodes()
+        node.SetAttribute(UNCERTAINTY_ROLE, "map")
         _setDisplay(scene, node.GetDisplayNode())
         segmentationNode.SetNodeReferenceID(UNCERTAINTY_ROLE, node.GetID())
         placeBeside(scene, node, volumeNode)
@@ -246,6 +197,11 @@ def writeUncertainty(scene: Any, segmentationNode: Any, image: Any, geometry: Ge
 def uncertaintyOf(segmentationNode: Optional[Any]) -> Optional[Any]:
     """The map of this segmentation, or None."""
     return segmentationNode.GetNodeReference(UNCERTAINTY_ROLE) if segmentationNode is not None else None
+
+
+def isUncertainty(volumeNode: Any) -> bool:
+    """Whether a volume is one of our maps and no image."""
+    return volumeNode.GetAttribute(UNCERTAINTY_ROLE) is not None
 
 
 def volumeOf(segmentationNode: Any) -> Optional[Any]:

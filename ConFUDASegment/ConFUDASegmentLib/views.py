@@ -1,19 +1,131 @@
-"""Slice and 3D views, which a Slicer without a main window does not have."""
+"""Slice and 3D views, which a Slicer without a main window does not have: they go to the heart, and back."""
 
+import itertools
+import math
 from typing import Any, Dict, List, Optional, Tuple
 
 import slicer
+import vtk
+
+from confuda.labels import STRUCTURES
+
+from .scene_in import geometryOf
 
 OPACITY = 0.5  # of the uncertainty map over its volume
+SLICE_MARGIN = 1.6  # how much more than the heart a slice view shows: its surroundings tell where the outlines end
+THREE_D_MARGIN = 1.15
 
 
 def redSliceNode() -> Optional[Any]:
     return slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed")
 
 
-def centerThreeD() -> None:
-    if slicer.app.layoutManager() is not None:
-        slicer.util.resetThreeDViews()
+def showHeart(segmentationNode: Any, volumeNode: Optional[Any]) -> None:
+    """The slice views that show the volume go to the heart and fit it; the 3D views show it large.
+
+    Views of other volumes stay as they are. Nothing happens where not a voxel was found.
+    """
+    corners = _heartCorners(segmentationNode, volumeNode) if volumeNode is not None else []
+    if not corners:
+        return
+    scene = segmentationNode.GetScene()
+    for view in _sliceViews(scene):
+        if volumeNode.GetID() in (view.GetBackgroundVolumeID(), view.GetForegroundVolumeID()):
+            sliceNode = _sliceNodeOf(view)
+            if sliceNode is not None:
+                _fitSlice(sliceNode, corners, volumeNode)
+    fitThreeD(segmentationNode, volumeNode)
+
+
+def fitThreeD(segmentationNode: Any, volumeNode: Optional[Any]) -> None:
+    """From where each camera looks now. Slicer's own reset would fit all that is shown, large volumes included."""
+    cameras = getattr(slicer.modules, "cameras", None)
+    corners = _heartCorners(segmentationNode, volumeNode) if volumeNode is not None else []
+    if cameras is None or not corners:
+        return
+    scene, center = segmentationNode.GetScene(), _middle(corners)
+    radius = max(math.dist(center, corner) for corner in corners)
+    for index in range(scene.GetNumberOfNodesByClass("vtkMRMLViewNode")):
+        camera = cameras.logic().GetViewActiveCameraNode(scene.GetNthNodeByClass(index, "vtkMRMLViewNode"))
+        if camera is None:
+            continue
+        away = [there - here for there, here in zip(camera.GetPosition(), camera.GetFocalPoint())]
+        length = math.hypot(*away)
+        if length == 0:
+            continue
+        distance = THREE_D_MARGIN * radius / math.sin(math.radians(camera.GetViewAngle()) / 2)
+        camera.SetFocalPoint(*center)
+        camera.SetPosition(*(middle + part * distance / length for middle, part in zip(center, away)))
+        if camera.GetParallelProjection():
+            camera.SetParallelScale(THREE_D_MARGIN * radius)
+        camera.ResetClippingRange()
+
+
+def _heartCorners(segmentationNode: Any, volumeNode: Any) -> List[List[float]]:
+    """The corners, in the world, of the smallest box of the volume's voxels around the structures."""
+    low, high = [math.inf] * 3, [-math.inf] * 3
+    for structure in STRUCTURES:
+        if segmentationNode.GetSegmentation().GetSegment(structure.name) is None:
+            continue
+        mask = slicer.util.arrayFromSegmentBinaryLabelmap(segmentationNode, structure.name, volumeNode)
+        for axis, places in enumerate(reversed(mask.nonzero())):
+            if len(places):
+                low[axis], high[axis] = min(low[axis], places.min()), max(high[axis], places.max())
+    if low[0] > high[0]:
+        return []
+    ijkToRas = geometryOf(volumeNode).ijkToRas
+    corners = []
+    for ijk in itertools.product(*zip((value - 0.5 for value in low), (value + 0.5 for value in high))):
+        world = [0.0, 0.0, 0.0]
+        volumeNode.TransformPointToWorld(ijkToRas.MultiplyPoint((*ijk, 1.0))[:3], world)
+        corners.append(world)
+    return corners
+
+
+def _middle(corners: List[List[float]]) -> List[float]:
+    return [sum(corner[axis] for corner in corners) / len(corners) for axis in range(3)]
+
+
+def _fitSlice(sliceNode: Any, corners: List[List[float]], volumeNode: Any) -> None:
+    """In the volume's own planes, so that the view shows acquired slices and not mixtures of them."""
+    sliceNode.RotateToVolumePlane(volumeNode)
+    sliceNode.JumpSliceByCentering(*_nearestSlice(volumeNode, _middle(corners)))
+    rasToSlice = vtk.vtkMatrix4x4()
+    vtk.vtkMatrix4x4.Invert(sliceNode.GetSliceToRAS(), rasToSlice)
+    seen = [rasToSlice.MultiplyPoint((*corner, 1.0)) for corner in corners]
+    width = 2 * SLICE_MARGIN * max(abs(corner[0]) for corner in seen)
+    height = 2 * SLICE_MARGIN * max(abs(corner[1]) for corner in seen)
+    columns, rows = sliceNode.GetDimensions()[:2]
+    if columns <= 0 or rows <= 0:
+        return
+    millimetresPerPixel = max(width / columns, height / rows)
+    depth = sliceNode.GetFieldOfView()[2]
+    sliceNode.SetFieldOfView(millimetresPerPixel * columns, millimetresPerPixel * rows, depth)
+    sliceNode.UpdateMatrices()
+
+
+def _nearestSlice(volumeNode: Any, world: List[float]) -> List[float]:
+    """The point moved along the slice axis into the middle of a slice; transforms included."""
+    geometry = geometryOf(volumeNode)
+    local = [0.0, 0.0, 0.0]
+    volumeNode.TransformPointFromWorld(world, local)
+    rasToIjk = vtk.vtkMatrix4x4()
+    vtk.vtkMatrix4x4.Invert(geometry.ijkToRas, rasToIjk)
+    ijk = list(rasToIjk.MultiplyPoint((*local, 1.0)))
+    ijk[geometry.sliceAxis] = min(max(round(ijk[geometry.sliceAxis]), 0), geometry.sliceCount - 1)
+    moved = [0.0, 0.0, 0.0]
+    volumeNode.TransformPointToWorld(geometry.ijkToRas.MultiplyPoint(ijk)[:3], moved)
+    return moved
+
+
+def _sliceNodeOf(view: Any) -> Optional[Any]:
+    """The slice node of the view that a slice composite node belongs to: they share the layout's name."""
+    scene = view.GetScene()
+    for index in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceNode")):
+        sliceNode = scene.GetNthNodeByClass(index, "vtkMRMLSliceNode")
+        if sliceNode.GetLayoutName() == view.GetLayoutName():
+            return sliceNode
+    return None
 
 
 class Overlay:

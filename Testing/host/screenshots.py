@@ -1,7 +1,8 @@
-"""Pictures of the panel in its states: python -m Testing.host.screenshots [FOLDER]
+"""Pictures of the panel in its states: python -m Testing.host.screenshots [FOLDER] [--phantom]
 
-Where the shipped bundle is there, they show true runs on the bundled, simulated sample; elsewhere runs of the scripted
-worker on the test phantom.
+Where the shipped bundle is there, they show true runs on the bundled, simulated sample; elsewhere, and with --phantom,
+runs of the scripted worker on the test phantom. For each state there is the whole panel, and the panel as it stands in
+a small and in a large window of Slicer (1085 x 570 and 1600 x 1000): as high as Slicer's bars leave it, unscrolled.
 """
 
 import sys
@@ -13,11 +14,56 @@ from Testing.host.startup import MODULE_FOLDER, REPOSITORY, start
 SAMPLE = MODULE_FOLDER / "Resources" / "SampleData" / "SimulatedLGE.nrrd"
 BUNDLE = MODULE_FOLDER / "Resources" / "Models" / "confuda-acdc" / "bundle.json"
 WIDTH = 430
+# Slicer's title, menu and tool bars, its logo, the module's chooser and help, and the data probe take about 230 pixels.
+WINDOWS = {"1085x570": (400, 340), "1600x1000": (500, 770)}
 LIMIT = 1800.0  # seconds for a true run on a busy machine
 
 
+class Camera:
+    """Takes the pictures of one state."""
+
+    def __init__(self, bench: Any, folder: Path) -> None:
+        self._bench = bench
+        self._folder = folder
+        self.paths: List[Path] = []
+
+    def take(self, name: str) -> None:
+        from PySide6 import QtWidgets
+
+        panel, process = self._bench.widget.parent, self._bench.host.process
+        process(0.6)
+        area = QtWidgets.QScrollArea()
+        area.setWidgetResizable(True)
+        area.setWidget(panel)
+        for window, size in WINDOWS.items():
+            area.setFixedSize(*size)
+            area.show()
+            process(0.1)
+            area.verticalScrollBar().setValue(0)
+            process(0.1)
+            self._save(area, f"{window}/{name}.png")
+        area.takeWidget()
+        area.close()
+        panel.setParent(None)
+        panel.setFixedWidth(WIDTH)
+        panel.show()
+        process(0.1)
+        panel.resize(WIDTH, max(panel.sizeHint().height(), panel.heightForWidth(WIDTH)))
+        process(0.1)
+        self._save(panel, f"{name}.png")
+        panel.setMinimumWidth(0)
+        panel.setMaximumWidth(16777215)
+
+    def _save(self, widget: Any, name: str) -> None:
+        path = self._folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not widget.grab().save(str(path)):
+            raise OSError(f"{path} could not be written")
+        self.paths.append(path)
+
+
 def takeScreenshots(folder: Path) -> List[Path]:
-    """One picture for each state. Returns their paths."""
+    """The pictures of each state. Returns their paths."""
     host = start()
     from Testing.host.fixtures import ONE_CPU, Bench
 
@@ -26,50 +72,40 @@ def takeScreenshots(folder: Path) -> List[Path]:
     installing._isPresent = lambda name: True
     bench = Bench(host)
     bench.devices = ONE_CPU
-    real = BUNDLE.is_file()
+    real = BUNDLE.is_file() and "--phantom" not in sys.argv
     if real:
         host.loadVolume(SAMPLE, SAMPLE.stem)
     else:
         from Testing.host import phantom
 
         phantom.addVolume()
-    bench.widget.parent.setFixedWidth(WIDTH)
+    camera = Camera(bench, folder)
     bench.widget.parent.show()
     bench.widget.enter()
     bench.run(lambda: not bench.panel._probe.isRunning)
-    paths = [_grab(bench, folder / "idle.png")]
+    camera.take("idle")
 
     bench.worker = None if real else "slow"
     bench.press(bench.ui.applyButton)
     job = bench.logic.job
     bench.run(lambda: job.progress is not None and job.progress.stage == "adapt" and job.progress.step >= 8, LIMIT)
-    paths.append(_grab(bench, folder / "running.png"))
+    camera.take("running")
     job.cancel()
     bench.run(lambda: not job.isRunning)
 
     bench.worker = None if real else "succeed"
     bench.runFromPanel(LIMIT)
-    paths.append(_grab(bench, folder / "finished.png"))
+    camera.take("finished")
 
     bench.worker = "crash"
     bench.runFromPanel()
-    paths.append(_grab(bench, folder / "error.png"))
+    camera.take("error")
     host.unloadModule()
-    return paths
-
-
-def _grab(bench: Any, path: Path) -> Path:
-    panel = bench.widget.parent
-    bench.host.process(0.6)
-    panel.resize(WIDTH, max(panel.sizeHint().height(), panel.heightForWidth(WIDTH)))
-    bench.host.process(0.1)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not panel.grab().save(str(path)):
-        raise OSError(f"{path} could not be written")
-    return path
+    return camera.paths
 
 
 if __name__ == "__main__":
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else REPOSITORY / "Resources" / "Screenshots"
+    folders = [name for name in sys.argv[1:] if name != "--phantom"]
+    target = Path(folders[0]) if folders else REPOSITORY / "Resources" / "Screenshots"
     for picture in takeScreenshots(target):
         print(picture)

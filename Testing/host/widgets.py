@@ -131,6 +131,7 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
         self._collapsed = False
+        self._forcing = False
         self._header = QtWidgets.QToolButton(self)
         self._header.setToolButtonStyle(QtCore.Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self._header.setAutoRaise(True)
@@ -147,8 +148,22 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
 
     def childEvent(self, event: Any) -> None:
         super().childEvent(event)
-        if event.added() and self._collapsed:
-            QtCore.QTimer.singleShot(0, self, self._reapply)
+        if event.added() and event.child().isWidgetType():
+            event.child().installEventFilter(self)
+            if self._collapsed:
+                QtCore.QTimer.singleShot(0, self, self._reapply)
+
+    def eventFilter(self, child: Any, event: Any) -> bool:
+        """As CTK does: what is shown or hidden while folded takes effect when unfolded."""
+        if self._collapsed and not self._forcing and child is not self._header:
+            if event.type() == QtCore.QEvent.Type.ShowToParent:
+                self._forcing = True
+                child.setProperty("hostHidden", True)
+                child.hide()
+                self._forcing = False
+            elif event.type() == QtCore.QEvent.Type.HideToParent:
+                child.setProperty("hostHidden", False)
+        return False
 
     def showEvent(self, event: Any) -> None:
         self._setCollapsed(self._collapsed)
@@ -159,6 +174,12 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
         self._header.setArrowType(arrows.RightArrow if self._collapsed else arrows.DownArrow)
 
     def _setCollapsed(self, collapsed: bool) -> None:
+        self._forcing = True
+        self._fold(collapsed)
+        self._forcing = False
+        self.contentsCollapsed.emit(collapsed)
+
+    def _fold(self, collapsed: bool) -> None:
         self._collapsed = collapsed
         self._showArrow()
         for child in self.children():
@@ -171,7 +192,6 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
                     child.setProperty("hostHidden", False)
                     child.show()
         self.setMaximumHeight(self._header.sizeHint().height() + 4 if collapsed else 16777215)
-        self.contentsCollapsed.emit(collapsed)
 
     def _reapply(self) -> None:
         self._setCollapsed(self._collapsed)

@@ -140,6 +140,7 @@ def test_the_page_says_what_was_done_and_what_came_out(page, summary) -> None:
     assert summary["warnings"] and summary["warnings"][0] in text
     assert "The adaptation was kept" in text or "The adaptation was not kept" in text
     assert "Total" in text and "Contrast of structures" in text and "Losses over 4 steps" in text
+    assert "first 30 % of the steps" in text and "the weight rises, not the error" in text
     assert "These are 2 runs from the beginning" in text
 
 

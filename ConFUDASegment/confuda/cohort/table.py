@@ -6,11 +6,8 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence
 
 from confuda.cohort.record import DONE, write_text
+from confuda.inference.plausibility import LOW_AGREEMENT
 from confuda.labels import STRUCTURES
-
-LOW_AGREEMENT = 0.88
-"""Below this mean Dice between the network's views of a volume its segmentation deserves a look. Of five LGE volumes
-the one with plainly wrong contours had 0.85, the others 0.91 and more; that is all it rests on."""
 
 COLUMNS = (
     ("case", "name", "volume", "status")

@@ -248,7 +248,7 @@ class _Page:
         shared = f" These are {runs} runs from the beginning; shown is their mean, step by step." if runs > 1 else ""
         return (
             f"<section><h2>Losses over {steps} steps</h2><p>Each term with its weight, as it stands in "
-            f"the total.{shared} Thin: each step; thick: running mean. Terms that ramp up begin at 0.</p>"
+            f"the total.{shared} Thin: each step; thick: running mean.{_explain_rise(self.case.settings.warmup_share)}</p>"
             f'<div class="curves">{charts}</div></section>'
         )
 
@@ -329,6 +329,17 @@ def _picture(address: str, extent_mm: Tuple[float, float], attributes: str) -> s
     return (
         f'<image class="{attributes}" href="{address}" width="{extent_mm[1]:.2f}" height="{extent_mm[0]:.2f}" '
         'preserveAspectRatio="none"/>'
+    )
+
+
+def _explain_rise(warmup_share: float) -> str:
+    """Why curves rise at first, where they do: a reader would take it for an adaptation that does harm."""
+    if warmup_share <= 0:
+        return ""
+    return (
+        f" The weights of contrastive and adversarial terms grow from 0 over the first {100 * warmup_share:.0f} % of the "
+        "steps, so these curves, and the total with them, rise there: the weight rises, not the error. How a term "
+        "itself goes is seen after that."
     )
 
 

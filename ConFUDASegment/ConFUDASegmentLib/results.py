@@ -1,0 +1,162 @@
+"""What is told of a result: the table of volumes with its caveat, warnings, and the segments' colours."""
+
+import json
+import os
+from typing import Any, Dict, List, Optional, Tuple
+
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from confuda.inference.plausibility import LOW_AGREEMENT
+from confuda.labels import LV, MYO, OWN_TERMINOLOGY, RV, STRUCTURES, Structure
+
+from .errors import JobFailedError
+from .scene_out import emptyStructures
+
+MYOCARDIAL_DENSITY = 1.05  # g/mL, the usual figure in cardiac MR
+TABLE_ROLE = "ConFUDA.volumes"  # node reference from the segmentation to its table
+_CAVEAT = "ConFUDA.massCaveat"  # attribute of the table
+_SLICERS_LISTS = (
+    "Segmentation category and type - 3D Slicer General Anatomy list",
+    "Segmentation category and type - DICOM master list",
+)
+SHIPPED_BUNDLE = os.path.join(
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "Resources", "Models", "confuda-acdc"
+)
+
+
+def checkVolumes(summary: Dict[str, Any]) -> Dict[str, float]:
+    """The millilitres of each structure, out of the worker's summary."""
+    try:
+        return {structure.name: float(summary["volumes_ml"][structure.name]) for structure in STRUCTURES}
+    except (KeyError, TypeError, ValueError) as error:
+        raise JobFailedError(
+            _("The worker's summary lacks the volumes, so its result was not used."), repr(error)
+        ) from error
+
+
+def rows(volumesMl: Dict[str, float]) -> List[Tuple[str, float, Optional[float]]]:
+    """(what, mL, g or None) for each line of the table."""
+    myocardium = volumesMl[MYO.name]
+    return [
+        (_("Left ventricle (cavity)"), volumesMl[LV.name], None),
+        (_("Right ventricle (cavity)"), volumesMl[RV.name], None),
+        (_("Myocardium"), myocardium, myocardium * MYOCARDIAL_DENSITY),
+    ]
+
+
+def writeTable(scene: Any, segmentationNode: Any, volumesMl: Dict[str, float], caveat: str) -> Any:
+    """Fills the segmentation's table, made at its first result. The caveat goes where the mass goes."""
+    table = segmentationNode.GetNodeReference(TABLE_ROLE)
+    if table is None:
+        name = scene.GenerateUniqueName(_("{segmentation} volumes").format(segmentation=segmentationNode.GetName()))
+        table = scene.AddNewNodeByClass("vtkMRMLTableNode", name)
+        segmentationNode.SetNodeReferenceID(TABLE_ROLE, table.GetID())
+    names, millilitres, grams = vtk.vtkStringArray(), vtk.vtkDoubleArray(), vtk.vtkStringArray()
+    names.SetName(_("Structure"))
+    millilitres.SetName(_("Volume [mL]"))
+    grams.SetName(_("Mass [g]"))
+    for name, volume, mass in rows(volumesMl):
+        names.InsertNextValue(name)
+        millilitres.InsertNextValue(round(volume, 1))
+        grams.InsertNextValue("" if mass is None else f"{mass:.1f}")
+    wasModifying = table.StartModify()
+    try:
+        table.RemoveAllColumns()
+        for column in (names, millilitres, grams):
+            table.AddColumn(column)
+        table.SetColumnDescription(grams.GetName(), caveat)
+        table.SetAttribute(_CAVEAT, caveat)
+        table.SetUseColumnTitleAsColumnHeader(True)
+        table.SetLocked(True)
+    finally:
+        table.EndModify(wasModifying)
+    return table
+
+
+def massCaveatOf(table: Optional[Any]) -> str:
+    """What has to be said beside the mass, or nothing."""
+    return (table.GetAttribute(_CAVEAT) or "") if table is not None else ""
+
+
+def massCaveat(bundleFolder: Optional[str]) -> str:
+    """How the outlined muscle compares with the experts', by the bundle's model card. None: the shipped bundle."""
+    ratios = _muscleRatios(bundleFolder or SHIPPED_BUNDLE)
+    text = _("Mass: outlined muscle times {density} g/mL.").format(density=MYOCARDIAL_DENSITY)
+    if not ratios:
+        return f"{text} " + _("How near this network's muscle is to experts' was not measured: check the outlines.")
+    listed = "; ".join(f"{title} {ratio:.2f}" for title, ratio in ratios)
+    return f"{text} " + _("This network's muscle volume divided by the experts', median: {list}.").format(list=listed)
+
+
+def _muscleRatios(bundleFolder: str) -> List[Tuple[str, float]]:
+    """(data, ratio) of the model card, of the first run in it that has one."""
+    try:
+        with open(os.path.join(bundleFolder, "bundle.json"), encoding="utf-8") as file:
+            scores = json.load(file)["scores"]
+        found = []
+        for title, runs in scores.items():
+            ratios = [run["muscle_ratio"] for run in runs.values() if "muscle_ratio" in run]
+            found += [(str(title), float(ratio)) for ratio in ratios[:1]]
+        return found
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []  # a bundle without a model card works all the same
+
+
+def findWarnings(summary: Dict[str, Any], segmentationNode: Any) -> List[str]:
+    """What the summary and the segments say beyond the worker's own warnings."""
+    warnings = []
+    if summary.get("accepted") is False:
+        warnings.append(
+            _("Adapting did not help on this volume, so the network as trained was used. Check the result.")
+        )
+    agreement = summary.get("agreement")
+    if isinstance(agreement, (int, float)) and agreement < LOW_AGREEMENT:
+        warnings.append(
+            _(
+                "The network doubts: its eight views of this volume agree by {agreement:.2f}, below {limit:.2f}. Check "
+                "every outline; Show uncertainty under Advanced tells where."
+            ).format(agreement=agreement, limit=LOW_AGREEMENT)
+        )
+    for structure in emptyStructures(segmentationNode):
+        warnings.append(_("{name} was not found in this volume.").format(name=structure.display_name))
+    return warnings
+
+
+def hasOwnColors(segmentationNode: Any) -> bool:
+    """Whether the structures have ConFUDA's colours."""
+    for structure in STRUCTURES:
+        segment = segmentationNode.GetSegmentation().GetSegment(structure.name)
+        if segment is not None and max(abs(a - b) for a, b in zip(segment.GetColor(), structure.rgb)) > 0.004:
+            return False
+    return True
+
+
+def useColors(segmentationNode: Any, own: bool) -> None:
+    """ConFUDA's colours, or those of the user's terminology. A structure that no list knows keeps ConFUDA's."""
+    for structure in STRUCTURES:
+        segment = segmentationNode.GetSegmentation().GetSegment(structure.name)
+        if segment is not None:
+            color = None if own else terminologyColor(structure)
+            segment.SetColor(*(color or structure.rgb))
+
+
+def terminologyColor(structure: Structure) -> Optional[Tuple[float, float, float]]:
+    """What Slicer's terminology lists recommend for the structure's code: a list that the user added comes first."""
+    logic = slicer.modules.terminologies.logic()
+    names = vtk.vtkStringArray()
+    logic.GetLoadedTerminologyNames(names)
+    loaded = [names.GetValue(index) for index in range(names.GetNumberOfValues())]
+    users = [name for name in loaded if name not in _SLICERS_LISTS and name != OWN_TERMINOLOGY]
+    for name in users + [name for name in _SLICERS_LISTS if name in loaded]:
+        category = slicer.vtkSlicerTerminologyCategory()
+        kind = slicer.vtkSlicerTerminologyType()
+        for place in range(logic.GetNumberOfCategoriesInTerminology(name)):
+            logic.GetNthCategoryInTerminology(name, place, category)
+            for index in range(logic.GetNumberOfTypesInTerminologyCategory(name, category)):
+                logic.GetNthTypeInTerminologyCategory(name, category, index, kind)
+                if kind.GetCodingSchemeDesignator() == "SCT" and kind.GetCodeValue() == structure.code:
+                    red, green, blue = (channel / 255.0 for channel in kind.GetRecommendedDisplayRGBValue())
+                    return red, green, blue
+    return None
