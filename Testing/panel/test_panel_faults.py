@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 import pytest
 
@@ -180,7 +181,22 @@ def test_slicer_quits_in_the_middle(started):
     started.assertNothingLeft()
 
 
-def test_module_reloaded_in_the_middle(started):
+@pytest.fixture
+def modules_put_back():
+    """A reload makes all classes anew, which other tests of this process have imported already."""
+    packages = ("confuda", "ConFUDASegmentLib", "ConFUDASegment")
+
+    def ours():
+        return {name: module for name, module in sys.modules.items() if name.split(".")[0] in packages}
+
+    former = ours()
+    yield
+    for name in ours():
+        del sys.modules[name]
+    sys.modules.update(former)
+
+
+def test_module_reloaded_in_the_middle(started, modules_put_back):
     job = started.job
     started.widget.onReload()
 

@@ -246,9 +246,10 @@ class _Page:
         charts = "".join(draw_curve(name, values) for name, values in terms.items())
         steps, runs = self.case.summary["steps"], min(self.case.settings.runs, self.case.summary["steps"])
         shared = f" These are {runs} runs from the beginning; shown is their mean, step by step." if runs > 1 else ""
+        rise = _explain_rise(self.case.settings.warmup_share)
         return (
             f"<section><h2>Losses over {steps} steps</h2><p>Each term with its weight, as it stands in "
-            f"the total.{shared} Thin: each step; thick: running mean.{_explain_rise(self.case.settings.warmup_share)}</p>"
+            f"the total.{shared} Thin: each step; thick: running mean.{rise}</p>"
             f'<div class="curves">{charts}</div></section>'
         )
 
@@ -337,9 +338,9 @@ def _explain_rise(warmup_share: float) -> str:
     if warmup_share <= 0:
         return ""
     return (
-        f" The weights of contrastive and adversarial terms grow from 0 over the first {100 * warmup_share:.0f} % of the "
-        "steps, so these curves, and the total with them, rise there: the weight rises, not the error. How a term "
-        "itself goes is seen after that."
+        " The weights of contrastive and adversarial terms grow from 0 over the first "
+        f"{100 * warmup_share:.0f} % of the steps, so these curves, and the total with them, rise there: the weight "
+        "rises, not the error. How a term itself goes is seen after that."
     )
 
 
