@@ -24,18 +24,16 @@ import torch
 from labelled import check_outside_repository, choose_cases, name_case
 from scores import identify_bundle, read_row, write_json
 
-from confuda.adaptation.loop import adapt
 from confuda.adaptation.settings import DEFAULT_PRESET, PRESETS, AdaptationSettings, make_settings
-from confuda.adaptation.target import choose_target_slices
 from confuda.bundle.format import SHIPPED_BUNDLE, Bundle, hash_file, load_bundle
 from confuda.errors import ConfudaError, InputError
-from confuda.imaging.stack import HeartCrop, ShortAxisStack
-from confuda.inference.acceptance import Opinion, form_opinion, judge_adaptation, measure_voxel_ml
-from confuda.inference.heart import find_heart
+from confuda.imaging.stack import HeartCrop
+from confuda.inference.acceptance import Opinion, judge_adaptation
 from confuda.io.segmentation_file import read_segmentation
 from confuda.io.volume_file import read_volume
 from confuda.labels import STRUCTURES
 from confuda.measure.metrics import measure_dice
+from confuda.segmenter import Segmenter
 
 WORSE_BY = 0.02
 """An adapted network is truly worse where its Dice is lower than the source network's by more than this."""
@@ -124,31 +122,30 @@ def try_volume(
     ]
     if not missing:
         return
-    stack = ShortAxisStack(read_volume(volume).image, bundle.spacing_mm)
-    crop = stack.crop(find_heart(bundle.segmenter, stack, bundle.crop), bundle.crop)
-    geometry = {"slice_distance_mm": stack.slice_distance_mm, "voxel_ml": measure_voxel_ml(crop)}
+    segmenter = Segmenter(bundle, device="cpu")
+    look = segmenter.look(read_volume(volume))
+    if look.crop is None or look.opinion is None:
+        raise InputError(f"No heart was found in {case}: there is nothing to adapt to.")
     wanted = read_segmentation(truth)
-    source = form_opinion(bundle.segmenter, crop.slices, bundle.class_weights, **geometry)
-    labels = source.probabilities.argmax(axis=0)
-    dice_source = score(source, crop, wanted)
-    keep_opinion(source, output / f"{case}-source.npz")
+    dice_source = score(look.opinion, look.crop, wanted)
+    keep_opinion(look.opinion, output / f"{case}-source.npz")
     for name in missing:
         condition = CONDITIONS[name]
-        target = crop.slices[choose_target_slices(labels, condition.mode)]
-        if not len(target):
+        how = {"mode": condition.mode, "preset": condition.preset, "seed": condition.seed}
+        adapted = segmenter.adapt(look, settings=condition.overrides, **how)
+        if adapted is None:
             raise InputError("The source network sees no heart: there is nothing to adapt to.")
-        result = adapt(bundle, target, "confuda", condition.make_settings(), seed=condition.seed)
-        adapted = form_opinion(result.network, crop.slices, bundle.class_weights, **geometry)
-        keep_opinion(adapted, output / f"{_name_trial(case, name)}.npz")
+        opinion = segmenter.judge(look, adapted).opinion
+        keep_opinion(opinion, output / f"{_name_trial(case, name)}.npz")
         row = {
             "identity": {**identity, **_identify(name)},
             "case": case,
             "condition": name,
             "dice_source": dice_source,
-            "dice_adapted": score(adapted, crop, wanted),
+            "dice_adapted": score(opinion, look.crop, wanted),
             # JSON knows no NaN: a loss that is none becomes null.
             "losses": [
-                {key: value if np.isfinite(value) else None for key, value in step.items()} for step in result.losses
+                {key: value if np.isfinite(value) else None for key, value in step.items()} for step in adapted.losses
             ],
         }
         write_json(row, output / f"{_name_trial(case, name)}.json")

@@ -29,7 +29,8 @@ from scores import NO_ADAPTATION, Row, identify_bundle, name_run, read_row, writ
 
 import confuda
 from confuda.adaptation.settings import DEFAULT_PRESET, METHODS, MODES, make_settings
-from confuda.app.pipeline import Job, run_job
+from confuda.app.job import Job
+from confuda.app.run import run_job
 from confuda.bundle.format import SHIPPED_BUNDLE, hash_file, verify_bundle
 from confuda.errors import ConfudaError, UsageError
 from confuda.imaging.stack import CanonicalFrame

@@ -42,7 +42,7 @@ began = time.perf_counter()
 import torch
 torch_s = time.perf_counter() - began
 began = time.perf_counter()
-import confuda.app.pipeline
+import confuda.app.run
 pipeline_s = time.perf_counter() - began
 print(json.dumps({"cli_s": cli_s, "cli_loads_torch": loaded, "torch_s": torch_s, "pipeline_s": pipeline_s}))
 """

@@ -14,9 +14,8 @@ from confuda.adaptation.loop import adapt
 from confuda.adaptation.settings import AdaptationSettings, make_settings
 from confuda.bundle.format import Bundle, load_bundle
 from confuda.device import has_fast_bfloat16
-from confuda.imaging.stack import ShortAxisStack
-from confuda.inference.heart import find_heart
 from confuda.io.volume_file import read_volume
+from confuda.segmenter import Segmenter
 
 NEVER = 1_000_000
 """A number of steps that no profile reaches."""
@@ -25,9 +24,7 @@ SHOWN_OPERATORS = 15
 
 def load_target(bundle: Bundle, volume: Path) -> np.ndarray:
     """The slices (S, crop, crop) in [0, 1] that an adaptation to ``volume`` would see."""
-    stack = ShortAxisStack(read_volume(volume).image, bundle.spacing_mm)
-    center = find_heart(bundle.segmenter, stack, bundle.crop)
-    return stack.crop(center, bundle.crop).slices
+    return Segmenter(bundle, device="cpu").look(read_volume(volume)).crop.slices
 
 
 def make_step_settings(preset: str, steps: int) -> AdaptationSettings:

@@ -47,6 +47,16 @@ def choose_device(name: str) -> Tuple[torch.device, str]:
     return device, ""
 
 
+def measure_peak_memory_mb() -> Optional[float]:
+    """The largest resident size of this process so far, in MB; None where the system does not tell (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)
+
+
 def release_memory() -> None:
     """Give back what a failed attempt held: tensors in reference cycles, what torch keeps of the GPU's memory, and what
     glibc keeps of freed tensors, which it would do with those to come as well."""

@@ -1,7 +1,8 @@
-"""The errors a user can meet: each carries one clear sentence and the exit code of DESIGN.md's contract."""
+"""The errors a user can meet: each carries one clear sentence and the exit code of the command line (README)."""
 
 import errno
-from typing import Optional
+from contextlib import contextmanager
+from typing import Iterator, Optional
 
 _OUT_OF_MEMORY_TEXTS = (
     "out of memory",  # CUDA, by torch or by the driver
@@ -66,6 +67,18 @@ def is_out_of_memory(error: Optional[BaseException]) -> bool:
         if any(known in text for known in _OUT_OF_MEMORY_TEXTS):
             return True
     return is_out_of_memory(error.__cause__)
+
+
+@contextmanager
+def explain_memory_errors() -> Iterator[None]:
+    """Whatever tells that memory ran out leaves as :class:`MemoryExhausted`: a reader's "the file is damaged", say,
+    may have been memory that ran out while it was read."""
+    try:
+        yield
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise MemoryExhausted("Not enough memory, even for small portions: close other programs.") from error
+        raise
 
 
 class Cancelled(ConfudaError):

@@ -7,7 +7,8 @@ import pytest
 import SimpleITK as sitk
 from Testing.conftest import make_heart
 
-from confuda.app.pipeline import Job, run_job
+from confuda.app.job import Job
+from confuda.app.run import run_job
 from confuda.bundle.format import load_bundle
 from confuda.imaging.stack import ShortAxisStack
 from confuda.inference.acceptance import (
@@ -19,6 +20,7 @@ from confuda.inference.acceptance import (
     measure_loss_rise,
     measure_voxel_ml,
 )
+from confuda.inference.prediction import Predictor
 
 STEADY = [{"total": 1.0, "source": 0.5, "stylised": 0.5}] * 6
 
@@ -149,7 +151,8 @@ def test_the_volume_of_a_voxel_is_that_of_the_slices_looked_at(heart) -> None:
 def test_a_network_on_toy_hearts_has_an_opinion_of_all_kinds(heart, small_bundle_folder) -> None:
     bundle = load_bundle(small_bundle_folder)
     crop = ShortAxisStack(heart[0], 1.5).crop((43, 50), 64)
-    opinion = form_opinion(bundle.segmenter, crop.slices, bundle.class_weights, voxel_ml=measure_voxel_ml(crop))
+    predictor = Predictor(bundle.segmenter, bundle.class_weights)
+    opinion = form_opinion(predictor, crop.slices, voxel_ml=measure_voxel_ml(crop))
     assert 0.5 < opinion.agreement <= 1 and 0 < opinion.entropy < np.log(4)
     anatomy = measure_anatomy(opinion.probabilities.argmax(axis=0))
     assert anatomy.enclosure > 0.5 and anatomy.continuity > 0.5

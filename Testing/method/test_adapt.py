@@ -14,11 +14,10 @@ from confuda.inference.acceptance import Opinion, form_opinion, judge_adaptation
 from confuda.inference.heart import find_heart
 from confuda.inference.prediction import (
     ALL_VIEWS,
+    Predictor,
     clean_up,
     consult_neighbours,
     measure_agreement,
-    predict_probabilities,
-    predict_views,
     weigh_classes,
 )
 
@@ -38,7 +37,7 @@ def shifted(heart):
 
 
 def measure_dice(network, slices, labels) -> float:
-    predicted = clean_up(predict_probabilities(network, slices)).argmax(axis=0)
+    predicted = clean_up(Predictor(network).predict(slices)).argmax(axis=0)
     both = [
         2 * ((predicted == k) & (labels == k)).sum() / ((predicted == k).sum() + (labels == k).sum()) for k in (1, 2, 3)
     ]
@@ -228,8 +227,8 @@ def test_presets_and_overrides() -> None:
 
 
 def test_predictions_of_flips_are_turned_back(bundle, shifted) -> None:
-    flipped = predict_probabilities(bundle.segmenter, shifted[0][:, ::-1].copy())[:, :, ::-1]
-    np.testing.assert_allclose(predict_probabilities(bundle.segmenter, shifted[0]), flipped, atol=0.03)
+    flipped = Predictor(bundle.segmenter).predict(shifted[0][:, ::-1].copy())[:, :, ::-1]
+    np.testing.assert_allclose(Predictor(bundle.segmenter).predict(shifted[0]), flipped, atol=0.03)
 
 
 def test_every_view_is_turned_back_to_the_same_frame() -> None:
@@ -244,7 +243,7 @@ def test_every_view_is_turned_back_to_the_same_frame() -> None:
             return (images - 0.5) * self.weight[:, None, None]
 
     slices = np.random.default_rng(0).random((3, 12, 12)).astype(np.float32)
-    views = list(predict_views(Threshold(), slices, ALL_VIEWS))
+    views = list(Predictor(Threshold()).predict_views(slices, ALL_VIEWS))
     assert len(views) == 8
     for view in views:
         torch.testing.assert_close(view, views[0], atol=0.03, rtol=0)
@@ -259,8 +258,8 @@ def test_weights_of_classes_decide_where_the_network_doubts() -> None:
 
 
 def test_a_bundles_weights_reach_the_segmentation(bundle, shifted) -> None:
-    plain = form_opinion(bundle.segmenter, shifted[0], bundle.class_weights).count_voxels()
-    thicker = form_opinion(bundle.segmenter, shifted[0], [1, 20, 1, 1]).count_voxels()
+    plain = form_opinion(Predictor(bundle.segmenter, bundle.class_weights), shifted[0]).count_voxels()
+    thicker = form_opinion(Predictor(bundle.segmenter, [1, 20, 1, 1]), shifted[0]).count_voxels()
     assert bundle.class_weights == [1, 1, 1, 1] and thicker["MYO"] > plain["MYO"]
 
 
@@ -281,9 +280,9 @@ def test_doubt_is_settled_by_the_neighbouring_slices_and_certainty_is_not() -> N
 
 
 def test_an_opinion_hears_the_distance_of_the_slices(bundle, shifted) -> None:
-    apart = form_opinion(bundle.segmenter, shifted[0], bundle.class_weights)
-    close = form_opinion(bundle.segmenter, shifted[0], bundle.class_weights, slice_distance_mm=5.0)
-    distant = form_opinion(bundle.segmenter, shifted[0], bundle.class_weights, slice_distance_mm=1e4)
+    apart = form_opinion(Predictor(bundle.segmenter, bundle.class_weights), shifted[0])
+    close = form_opinion(Predictor(bundle.segmenter, bundle.class_weights), shifted[0], slice_distance_mm=5.0)
+    distant = form_opinion(Predictor(bundle.segmenter, bundle.class_weights), shifted[0], slice_distance_mm=1e4)
     assert not np.array_equal(close.probabilities, apart.probabilities)
     assert distant.count_voxels() == apart.count_voxels()
 
@@ -304,7 +303,7 @@ def test_what_only_resembles_a_heart_is_not_taken_for_it(bundle, heart) -> None:
     dim = 60 + 0.6 * (voxels - 60)
     both = sitk.GetImageFromArray(np.concatenate([ring, dim], axis=2).astype(np.float32))
     both.SetSpacing(image.GetSpacing())
-    found = find_heart(bundle.segmenter, ShortAxisStack(both, 1.5), 64)
+    found = find_heart(Predictor(bundle.segmenter), ShortAxisStack(both, 1.5), 64)
     assert found is not None
     assert np.hypot(found[0] - 0.45 * 96, found[1] - (96 + 0.55 * 96)) < 15
 

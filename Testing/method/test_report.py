@@ -15,10 +15,12 @@ import SimpleITK as sitk
 
 from confuda.adaptation.settings import AdaptationSettings
 from confuda.app.cli import main
-from confuda.app.pipeline import Job, run_job
+from confuda.app.job import Job
+from confuda.app.run import run_job
 from confuda.bundle.format import load_bundle
 from confuda.imaging.stack import ShortAxisStack
 from confuda.inference.acceptance import form_opinion
+from confuda.inference.prediction import Predictor
 from confuda.io.volume_file import read_volume
 from confuda.labels import STRUCTURES
 from confuda.report.case import Case, hide_names
@@ -280,7 +282,7 @@ def test_entropy_of_known_soft_labels() -> None:
 def test_agreement_is_that_of_the_acceptance_check_and_numbers_fit_together(volume, small_bundle_folder) -> None:
     bundle = load_bundle(small_bundle_folder)
     slices = ShortAxisStack(read_volume(volume).image, bundle.spacing_mm).crop(None, bundle.crop).slices
-    opinion = form_opinion(bundle.segmenter, slices, bundle.class_weights)
+    opinion = form_opinion(Predictor(bundle.segmenter, bundle.class_weights), slices)
     labels = opinion.probabilities.argmax(axis=0)
     found = measure_uncertainty(opinion)
     assert found.agreement == pytest.approx(opinion.agreement, abs=1e-6)

@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-from confuda.app.worker import LONGEST_NAME, parse_job
+from confuda.app.job import LONGEST_NAME, parse_job
 from confuda.errors import BundleError, InputError, UsageError, is_out_of_memory
 from confuda.io.atomic import TargetFolder, name_draft
 from confuda.privacy import hide_paths

@@ -46,7 +46,7 @@ def test_jobs_fields_are_those_of_the_worker(bench):
     pytest.importorskip("torch")
     import dataclasses
 
-    from confuda.app.pipeline import Job
+    from confuda.app.job import Job
     from ConFUDASegmentLib.request import SegmentationRequest
 
     job = SegmentationRequest().toJob("v.nrrd", "o.nrrd", "p")

@@ -103,7 +103,7 @@ def check_bundle(folder: Path) -> bool:
 
     from confuda.bundle.format import load_bundle
     from confuda.errors import BundleError
-    from confuda.inference.prediction import NO_FLIP, predict_probabilities
+    from confuda.inference.prediction import NO_FLIP, Predictor
 
     try:
         bundle = load_bundle(folder)
@@ -113,7 +113,7 @@ def check_bundle(folder: Path) -> bool:
     values = [*bundle.segmenter.state_dict().values(), *bundle.rain.state_dict().values()]
     values += [bundle.images, bundle.bank.vectors, bundle.bank.mass]
     assert all(torch.isfinite(value).all() for value in values), "loads with values that are not finite"
-    answer = predict_probabilities(bundle.segmenter, bundle.images[:1, 0].numpy(), NO_FLIP)
+    answer = Predictor(bundle.segmenter).predict(bundle.images[:1, 0].numpy(), NO_FLIP)
     assert np.isfinite(answer).all() and answer.shape[0] == 4, "loads, and its network gives no usable answer"
     bundle.rain.encode_style(bundle.images[:1])
     return True

@@ -168,8 +168,8 @@ def fuzz_worker(count: int, number: int = 0) -> str:
     """
     import torch
 
-    from confuda.app.pipeline import run_job
-    from confuda.app.worker import parse_job
+    from confuda.app.job import parse_job
+    from confuda.app.run import run_job
 
     outcomes: List[str] = []
     with tempfile.TemporaryDirectory() as place:

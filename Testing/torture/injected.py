@@ -6,12 +6,18 @@ Each fault is put in before the program starts and lives in this process alone.
 import os
 import sys
 import time
+from importlib import import_module
 from typing import Any, Callable, Dict
 
 from Testing.torture import seal
 from Testing.torture.runs import PAUSED
 
-_STAGES = {"load": "read_volume", "find": "find_heart", "adapt": "adapt", "predict": "judge_adaptation"}
+_STAGES = {
+    "load": ("confuda.app.run", "read_volume"),
+    "find": ("confuda.segmenter", "find_heart"),
+    "adapt": ("confuda.segmenter", "adapt"),
+    "predict": ("confuda.segmenter", "judge_adaptation"),
+}
 
 
 def _pause() -> None:
@@ -23,9 +29,8 @@ def _pause() -> None:
 def stay_in(stage: str) -> None:
     """The stage never ends and never asks whether it was cancelled; in "write", half of the file is written by then."""
     if stage != "write":
-        from confuda.app import pipeline
-
-        setattr(pipeline, _STAGES[stage], lambda *arguments, **named: _pause())
+        module, function = _STAGES[stage]
+        setattr(import_module(module), function, lambda *arguments, **named: _pause())
         return
     import SimpleITK as sitk
 
@@ -43,9 +48,9 @@ def limit_memory(megabytes: str) -> None:
     """Address space for so many MB more than the program has when its job begins."""
     import resource
 
-    from confuda.app import pipeline
+    from confuda.app.job import Job
 
-    check = pipeline.Job.check
+    check = Job.check
 
     def check_and_limit(job: Any) -> None:
         check(job)
@@ -54,7 +59,7 @@ def limit_memory(megabytes: str) -> None:
         limit = now + int(megabytes) * 1_000_000
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
-    pipeline.Job.check = check_and_limit
+    Job.check = check_and_limit
 
 
 def limit_files(size: str) -> None:

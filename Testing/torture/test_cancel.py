@@ -78,14 +78,14 @@ def test_worker_is_cancelled_while_it_listens(place, seen) -> None:
 
 def test_cancel_that_a_library_swallows(place, seen) -> None:
     """SIGTERM whose exception an "except Exception" of some library catches: code 130 at the next step all the same."""
-    from confuda.app.pipeline import read_volume
+    from confuda.app.run import read_volume
 
     def interrupt_and_swallow(*arguments, **named):
         with contextlib.suppress(Exception):
             signal.raise_signal(signal.SIGTERM)
         return read_volume(*arguments, **named)
 
-    with mock.patch("confuda.app.pipeline.read_volume", interrupt_and_swallow):
+    with mock.patch("confuda.app.run.read_volume", interrupt_and_swallow):
         outcome = run_here(place.list_arguments())
     assert outcome.code == 130
     place.check_untouched()

@@ -8,7 +8,8 @@ import pytest
 import SimpleITK as sitk
 from Testing.torture.distortions import SAMPLE
 
-from confuda.app.pipeline import Job, run_job
+from confuda.app.job import Job
+from confuda.app.run import run_job
 from confuda.io.segmentation_file import read_segmentation
 from confuda.labels import STRUCTURES
 from confuda.measure.metrics import measure_dice

@@ -184,8 +184,8 @@ def test_link_to_a_whole_bundle(tmp_path) -> None:
 @pytest.mark.slow
 def test_texts_are_not_evaluated(place, seen) -> None:
     """Python, shell and template code in each text of a bundle and a job, and as a file's name: none is evaluated."""
-    from confuda.app.pipeline import run_job
-    from confuda.app.worker import parse_job
+    from confuda.app.job import parse_job
+    from confuda.app.run import run_job
     from confuda.bundle.format import load_bundle, save_bundle
     from confuda.errors import ConfudaError
 

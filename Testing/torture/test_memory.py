@@ -42,9 +42,8 @@ def small_gpu(batch, cpu_batch=10**6):
     """
     import torch
 
-    from confuda import device
+    from confuda import device, segmenter
     from confuda.adaptation import loop as adapt
-    from confuda.app import pipeline
     from confuda.networks.drunet import DRUNet
 
     gpu = torch.device("cpu:0")
@@ -63,7 +62,7 @@ def small_gpu(batch, cpu_batch=10**6):
         return encode(self, images)
 
     with (
-        mock.patch.object(pipeline, "choose_device", choose_small_gpu),
+        mock.patch.object(segmenter, "choose_device", choose_small_gpu),
         mock.patch.object(DRUNet, "encode", encode_or_fail),
         mock.patch.object(adapt, "CPU", torch.device("cpu")),
     ):
@@ -72,11 +71,12 @@ def small_gpu(batch, cpu_batch=10**6):
 
 def run_job_in(place, **fields):
     """Summary of the job, and the warnings that its observer heard."""
-    from confuda.app.pipeline import Job, Observer, run_job
+    from confuda.app.job import Job
+    from confuda.app.run import JobObserver, run_job
 
     warnings = []
 
-    class Listener(Observer):
+    class Listener(JobObserver):
         def warning(self, message):
             warnings.append(message)
 
@@ -149,9 +149,9 @@ def test_true_gpu_with_little_memory(place, seen) -> None:
 
 def test_preview_that_cannot_be_written(place, seen) -> None:
     """The folder of the previews is gone: done without a preview."""
-    from confuda.app import pipeline
+    from confuda.app import run
 
-    with mock.patch.object(pipeline, "PREVIEW_EVERY_S", 0.0):
+    with mock.patch.object(run, "PREVIEW_EVERY_S", 0.0):
         summary, _ = run_job_in(place, preview_folder=place.folder / "no such folder")
     assert summary["steps"] == 2
     place.check_written()

@@ -108,10 +108,10 @@ def test_nothing_of_the_patient_is_written(program, place, seen) -> None:
 def test_patient_in_an_unforeseen_error(place, seen) -> None:
     """An exception that quotes the volume's path: the report that the worker hands on is without it."""
     program = (
-        "from confuda.app import pipeline, worker\n"
+        "from confuda.app import run, worker\n"
         "import os\n"
-        "def fail(path): raise ValueError(f'cannot unpack {path}: bad block in {str(path)!r}')\n"
-        "pipeline.read_volume = fail\n"
+        "def fail(path, **how): raise ValueError(f'cannot unpack {path}: bad block in {str(path)!r}')\n"
+        "run.read_volume = fail\n"
         "os._exit(worker.main())\n"
     )
     hidden = place.folder / f"{NAME} {SECOND_NAME}" / f"{NAME} of {SECOND_NAME}.nrrd"

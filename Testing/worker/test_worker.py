@@ -105,19 +105,20 @@ def test_cancel_before_the_job_has_even_begun(job) -> None:
 
 
 def test_previews_are_labelmaps_on_the_volumes_grid(job, tmp_path, monkeypatch) -> None:
-    from confuda.app import pipeline
+    from confuda.app import run
+    from confuda.app.job import Job
 
-    monkeypatch.setattr(pipeline, "PREVIEW_EVERY_S", 0.0)
+    monkeypatch.setattr(run, "PREVIEW_EVERY_S", 0.0)
     (tmp_path / "previews").mkdir()
 
-    class Listener(pipeline.Observer):
+    class Listener(run.JobObserver):
         paths = []
 
         def preview(self, path) -> None:
             self.paths.append(path)
 
     described = {**job, "preview_folder": str(tmp_path / "previews")}
-    pipeline.run_job(pipeline.Job(**described), Listener())
+    run.run_job(Job(**described), Listener())
     assert Listener.paths
     preview = sitk.ReadImage(str(Listener.paths[0]))
     assert preview.GetSize() == sitk.ReadImage(job["volume"]).GetSize()

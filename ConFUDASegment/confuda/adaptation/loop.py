@@ -24,7 +24,7 @@ from confuda.bundle.format import Bundle
 from confuda.device import CPU, compute_in_mixed_precision, release_memory
 from confuda.errors import is_out_of_memory
 from confuda.imaging.augmentation import ContrastSettings, GeometrySettings, randomise_contrast, sample_grid, warp
-from confuda.inference.prediction import clean_up, predict_probabilities, weigh_classes
+from confuda.inference.prediction import Predictor, clean_up
 from confuda.losses.segmentation import compute_segmentation_loss
 from confuda.networks.drunet import DRUNet
 
@@ -127,8 +127,8 @@ class Adaptation:
         by_tissue = self.method.uses_style and self.settings.tissue_share > 0
         if not self.method.uses_target or not (by_tissue or self.settings.lambda_self > 0):
             return
-        probabilities = predict_probabilities(self.averaged.module, self.target[:, 0].numpy())
-        probabilities = weigh_classes(probabilities, self.bundle.class_weights)
+        predictor = Predictor(self.averaged.module, self.bundle.class_weights)
+        probabilities = predictor.weigh(predictor.predict(self.target[:, 0].numpy()))
         cleaned = torch.from_numpy(clean_up(probabilities)).transpose(0, 1)
         original = torch.from_numpy(probabilities).transpose(0, 1)
         best, label = cleaned.max(dim=1)

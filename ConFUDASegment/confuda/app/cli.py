@@ -11,7 +11,8 @@ import threading
 from pathlib import Path
 from typing import Any, Callable, Dict, NoReturn, Optional, Sequence
 
-from confuda.app.options import build_parser
+from confuda.app.job import Job, read_options
+from confuda.app.options import COHORT_OPTIONS, SEGMENT_OPTIONS, build_parser
 from confuda.errors import Cancelled, ConfudaError, InputError, MemoryExhausted, UsageError, is_out_of_memory
 from confuda.privacy import keep_torch_from_making_folders
 
@@ -22,9 +23,9 @@ _interrupted = threading.Event()
 
 
 def _make_observer() -> Any:
-    from confuda.app.pipeline import Observer
+    from confuda.app.run import JobObserver
 
-    class ProgressLine(Observer):
+    class ProgressLine(JobObserver):
         """One line on stderr that renews itself on a terminal; one line a stage elsewhere."""
 
         def __init__(self) -> None:
@@ -62,34 +63,12 @@ def _make_observer() -> Any:
     return ProgressLine()
 
 
-def _describe_reading(arguments: argparse.Namespace) -> Dict[str, Any]:
-    return {name: getattr(arguments, name) for name in ("frame", "series", "spacing_mm")}
-
-
 def _run_adapt(arguments: argparse.Namespace) -> int:
-    from confuda.app.dicom_job import run_dicom_job, wants_dicom
-    from confuda.app.pipeline import Job, run_job
+    from confuda.app.run import run_job
 
-    job = Job(
-        volume=arguments.volume,
-        output=arguments.output,
-        mode=arguments.mode,
-        slice=arguments.slice,
-        method=arguments.method,
-        preset=arguments.preset,
-        bundle=arguments.bundle,
-        device=arguments.device,
-        seed=arguments.seed,
-        center=arguments.center,
-        settings=dict(arguments.settings),
-        save_bundle=arguments.save_bundle,
-        report=arguments.report,
-        uncertainty=arguments.uncertainty,
-        **_describe_reading(arguments),
-    )
     observer = _make_observer()
     try:
-        summary = (run_dicom_job if wants_dicom(job.output) else run_job)(job, observer)
+        summary = run_job(Job(**read_options(arguments)), observer)
     finally:
         observer.finish()
     if arguments.json:
@@ -110,9 +89,9 @@ def _strip_ending(volume: Path) -> str:
 
 
 def _run_segment(arguments: argparse.Namespace) -> int:
-    from confuda.app.pipeline import Job, run_job
-    from confuda.errors import InputError
+    from confuda.app.run import run_job
 
+    same = read_options(arguments, SEGMENT_OPTIONS)
     try:
         arguments.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -122,14 +101,7 @@ def _run_segment(arguments: argparse.Namespace) -> int:
         raise UsageError("Two of the volumes have the same name: segment them into folders of their own.")
     summaries, worst = [], 0
     for volume, output in zip(arguments.volumes, outputs):
-        job = Job(
-            volume,
-            output,
-            method="none",
-            bundle=arguments.bundle,
-            device=arguments.device,
-            **_describe_reading(arguments),
-        )
+        job = Job(volume, output, method="none", **same)
         observer = _make_observer()
         try:
             summaries.append(run_job(job, observer))
@@ -286,10 +258,15 @@ def _run_cohort(arguments: argparse.Namespace) -> int:
     from confuda.cohort.dask_pool import PoolOptions
 
     where = ("workers", "scheduler", "threads", "memory_limit", "retries")
-    same = ("folder", "output", "mode", "method", "preset", "bundle", "device", "seed", "segment_only", "adapt_on")
+    given = read_options(arguments, COHORT_OPTIONS)
     options = CohortOptions(
-        **{name: getattr(arguments, name) for name in same},
-        settings=dict(arguments.settings),
+        folder=arguments.folder,
+        output=arguments.output,
+        bundle=given.pop("bundle"),
+        device=given.pop("device"),
+        adaptation=given,
+        segment_only=arguments.segment_only,
+        adapt_on=arguments.adapt_on,
         pattern=arguments.match,
         pool=PoolOptions(**{name: getattr(arguments, name) for name in where}),
     )
@@ -320,7 +297,7 @@ def _make_printable(text: str) -> str:
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    """Run one command; returns the exit code of DESIGN.md. Errors a user can meet become one line on stderr."""
+    """Run one command; returns its exit code (README). Errors a user can meet become one line on stderr."""
     for stream in (sys.stdout, sys.stderr):
         # A console may not know all letters of a name; that is no reason to fail when the work is done.
         if hasattr(stream, "reconfigure"):

@@ -1,15 +1,18 @@
 """The options of the command line: what each command of ``confuda`` takes. Nothing is done here, no torch loaded."""
 
 import argparse
-import json
 from pathlib import Path
-from typing import Any, Dict, NoReturn, Optional, Tuple
+from typing import Any, Dict, NoReturn, Tuple
 
 from confuda import __version__
-from confuda.adaptation.settings import DEFAULT_PRESET, METHODS, MODES, PRESETS
+from confuda.app.job import add_options, read_setting
 from confuda.errors import UsageError
 
 NOT_A_DEVICE = "A research tool, not a medical device: not for diagnosis or treatment."
+
+SEGMENT_OPTIONS = ("bundle", "device", "frame", "series", "spacing_mm")
+COHORT_OPTIONS = ("mode", "method", "preset", "bundle", "device", "seed", "settings")
+"""The options of a job that the commands take which do several at a time."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -19,42 +22,11 @@ class _Parser(argparse.ArgumentParser):
         self.exit(UsageError.exit_code, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
-def _read_pair(text: str) -> Tuple[float, float]:
-    parts = text.split(",")
-    try:
-        i, j = (float(part) for part in parts)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is no pair I,J") from None
-    return i, j
-
-
-def _read_slice(text: str) -> Optional[int]:
-    if text == "auto":
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is no slice number, nor 'auto'") from None
-
-
-def _read_spacing(text: str) -> Tuple[float, float, float]:
-    try:
-        columns, rows, slices = (float(part) for part in text.split(","))
-    except ValueError:
-        columns = rows = slices = 0.0
-    if not all(0 < mm < float("inf") for mm in (columns, rows, slices)):
-        raise argparse.ArgumentTypeError(f"'{text}' is no spacing in mm such as 1.4,1.4,8")
-    return columns, rows, slices
-
-
 def _read_setting(text: str) -> Tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise argparse.ArgumentTypeError(f"'{text}' is not NAME=VALUE")
     try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
+        return read_setting(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _read_label_values(text: str) -> Dict[str, int]:
@@ -92,36 +64,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_adapt(commands: Any) -> None:
     adapt = commands.add_parser("adapt", help="adapt the network to one volume and segment it")
-    adapt.add_argument("volume", type=Path, help="NIfTI, Analyze, NRRD, MetaImage, or a DICOM folder, file or DICOMDIR")
-    adapt.add_argument("-o", "--output", type=Path, required=True, help=".seg.nrrd, or .nii.gz/.nrrd labelmap; of "
-                       "DICOM also .dcm, a DICOM SEG, which names the patient as its images do")  # fmt: skip
-    adapt.add_argument("--mode", choices=MODES, default="few-shot")
-    adapt.add_argument("--slice", type=_read_slice, metavar="K|auto", help="the slice of the one-shot mode, from 0")
-    adapt.add_argument("--method", choices=METHODS, default="confuda")
-    adapt.add_argument("--preset", choices=tuple(PRESETS), default=DEFAULT_PRESET)
-    adapt.add_argument("--bundle", type=Path, help="a bundle's folder (the shipped one by default)")
-    adapt.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    adapt.add_argument("--seed", type=int, default=0)
-    adapt.add_argument("--center", type=_read_pair, metavar="I,J", help="in-plane voxel indices of the heart's middle")
-    adapt.add_argument("--set", type=_read_setting, action="append", default=[], metavar="NAME=VALUE", dest="settings",
-                       help="override one setting of the preset, e.g. --set steps=30")  # fmt: skip
-    adapt.add_argument("--save-bundle", type=Path, metavar="DIR", help="keep the adapted network as a bundle")
-    adapt.add_argument("--report", type=Path, metavar="DIR", help="a page about this case, DIR/report.html")
-    adapt.add_argument(
-        "--uncertainty", type=Path, metavar="FILE", help="entropy from 0 to 1 on the volume's grid, .nrrd or .nii.gz"
-    )
+    add_options(adapt)
     adapt.add_argument("--json", action="store_true", help="the summary as one JSON object on stdout")
-    _add_reading(adapt)
     adapt.set_defaults(run="adapt")
-
-
-def _add_reading(parser: argparse.ArgumentParser) -> None:
-    """What of a volume is read, and how."""
-    parser.add_argument("--frames", type=int, metavar="N", dest="frame", help="which frame of a cine, from 0")
-    parser.add_argument("--series", type=int, metavar="N", help="which DICOM series or stack, by its number "
-                        "in the list that --series 0 gives")  # fmt: skip
-    parser.add_argument("--spacing", type=_read_spacing, metavar="A,B,C", dest="spacing_mm", help="mm between columns, "
-                        "rows and slices, where the file states none or a wrong one")  # fmt: skip
 
 
 def _add_segment(commands: Any) -> None:
@@ -130,10 +75,9 @@ def _add_segment(commands: Any) -> None:
     segment.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the .seg.nrrd files"
     )
-    segment.add_argument("--bundle", type=Path, required=True)
-    segment.add_argument("--device", default="auto")
+    add_options(segment, ("bundle",), required=True)
+    add_options(segment, [name for name in SEGMENT_OPTIONS if name != "bundle"])
     segment.add_argument("--json", action="store_true", help="the summaries as one JSON list on stdout")
-    _add_reading(segment)
     segment.set_defaults(run="segment")
 
 
@@ -256,13 +200,7 @@ def _add_cohort(commands: Any) -> None:
     cohort.add_argument("--threads", type=int, metavar="N", help="CPU threads a case (cores/workers; 1 on a scheduler)")
     cohort.add_argument("--memory-limit", metavar="SIZE", help="of a worker here, e.g. 4GiB (memory / workers)")
     cohort.add_argument("--retries", type=int, default=2, metavar="N", help="further tries of a case whose worker died")
-    cohort.add_argument("--mode", choices=MODES, default="few-shot")
-    cohort.add_argument("--method", choices=METHODS, default="confuda")
-    cohort.add_argument("--preset", choices=tuple(PRESETS), default=DEFAULT_PRESET)
-    cohort.add_argument("--bundle", type=Path, help="a bundle's folder (the shipped one by default)")
-    cohort.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    cohort.add_argument("--seed", type=int, default=0)
-    cohort.add_argument("--set", type=_read_setting, action="append", default=[], metavar="NAME=VALUE", dest="settings")
+    add_options(cohort, COHORT_OPTIONS)
     cohort.add_argument("--segment-only", action="store_true", help="no adaptation: the bundle as it is")
     cohort.add_argument("--adapt-on", nargs="+", default=[], metavar=("N", "VOLUME"), help="adapt once, to N volumes "
                         "or to these, keep DIR/adapted-bundle, and segment all with it: seconds a volume")  # fmt: skip

@@ -1,11 +1,10 @@
 """What Slicer starts: ``python -m confuda.app.worker`` does one job and tells about it in JSON lines.
 
-stdin: the first line is the job (the fields of ``confuda.app.pipeline.Job``); a later line ``cancel``, the end of
+stdin: the first line is the job (the fields of ``confuda.app.job.Job``); a later line ``cancel``, the end of
 stdin, SIGTERM or SIGINT ends the worker within two seconds. stdout: events ``started``, ``progress``, ``preview``,
 ``warning``, ``finished``, ``failed``.
 """
 
-import dataclasses
 import json
 import os
 import signal
@@ -15,6 +14,7 @@ import traceback
 from pathlib import Path
 from typing import Any, Dict, Optional, TextIO
 
+from confuda.app.job import parse_job
 from confuda.errors import Cancelled, ConfudaError, MemoryExhausted, UsageError, is_out_of_memory
 from confuda.io.atomic import remove_own_drafts
 from confuda.privacy import hide_paths, keep_torch_from_making_folders
@@ -23,8 +23,6 @@ GRACE_S = 1.5
 """A job that has not noticed a cancel after this long is ended without asking."""
 
 LARGEST_JOB_CHARACTERS = 1_000_000
-LONGEST_NAME = 100
-_PATH_FIELDS = ("volume", "output", "bundle", "preview_folder", "save_bundle", "report", "uncertainty")
 
 
 class EventWriter:
@@ -39,69 +37,6 @@ class EventWriter:
         with self._lock:
             self._stream.write(line + "\n")
             self._stream.flush()
-
-
-def parse_job(line: str) -> Any:
-    """A ``Job`` from its JSON line.
-
-    Raises:
-        UsageError: if it is no JSON object, lacks or misnames a field, or a field is of the wrong kind.
-    """
-    from confuda.app.pipeline import Job
-
-    try:
-        fields = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise UsageError("The job is not valid JSON.") from error
-    if not isinstance(fields, dict):
-        raise UsageError("The job must be a JSON object.")
-    known = {field.name for field in dataclasses.fields(Job)}
-    unknown = sorted(set(fields) - known)
-    if unknown:
-        raise UsageError(f"The job has unknown fields: {', '.join(unknown)[:200]}.")
-    for name in ("volume", "output"):
-        if not isinstance(fields.get(name), str) or not fields[name]:
-            raise UsageError(f"The job needs a path in '{name}'.")
-    _check_kinds(fields)
-    values = {
-        name: Path(value) if name in _PATH_FIELDS and value is not None else value for name, value in fields.items()
-    }
-    if values.get("center") is not None:
-        values["center"] = tuple(values["center"])
-    return Job(**values)
-
-
-def _check_kinds(fields: Dict[str, Any]) -> None:
-    def is_whole(value: Any) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool)
-
-    for name, value in fields.items():
-        if name in _PATH_FIELDS:
-            good = value is None or (isinstance(value, str) and _can_be_path(value))
-        elif name in ("mode", "method", "preset", "device"):
-            # Repeated in the sentence that refuses it, which is to stay one sentence.
-            good = isinstance(value, str) and len(value) <= LONGEST_NAME and value.isprintable()
-        elif name == "seed":
-            good = is_whole(value) and 0 <= value < 2**63
-        elif name == "slice":
-            good = value is None or is_whole(value)
-        elif name == "center":
-            good = value is None or (
-                isinstance(value, list)
-                and len(value) == 2
-                and all(isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) < 1e6 for v in value)
-            )
-        else:
-            good = isinstance(value, dict)
-        if not good:
-            raise UsageError(f"The job's field '{name}' has a value of the wrong kind.")
-
-
-def _can_be_path(text: str) -> bool:
-    try:
-        return b"\0" not in os.fsencode(text)
-    except UnicodeEncodeError:
-        return False
 
 
 class CancelWatch(threading.Thread):
@@ -155,9 +90,9 @@ def tell_failure(events: EventWriter, code: int, message: str, details: str = ""
 
 def make_observer(events: EventWriter, watch: CancelWatch) -> Any:
     """An observer that writes events and stops the job when the watch says so."""
-    from confuda.app.pipeline import Observer
+    from confuda.app.run import JobObserver
 
-    class EventObserver(Observer):
+    class EventObserver(JobObserver):
         def started(self, device: str, total: int) -> None:
             events.write("started", device=device, total=total)
 
@@ -201,7 +136,7 @@ def serve(stdin: TextIO, stdout: TextIO, catch_signals: bool = False) -> int:
         if catch_signals:
             watch.catch_signals()
         job = parse_job(line)
-        from confuda.app.pipeline import run_job
+        from confuda.app.run import run_job
 
         summary = run_job(job, make_observer(events, watch))
         watch.finished.set()
@@ -220,7 +155,7 @@ def serve(stdin: TextIO, stdout: TextIO, catch_signals: bool = False) -> int:
             # Not even torch could be loaded, or a thread be started.
             tell_failure(events, MemoryExhausted.exit_code, "Not enough memory: close other programs.")
             return MemoryExhausted.exit_code
-        said = hide_paths(str(error), [getattr(job, name) for name in _PATH_FIELDS] if job is not None else ())
+        said = hide_paths(str(error), job.list_paths() if job is not None else ())
         details = "".join(traceback.format_tb(error.__traceback__)[-6:]) + f"{type(error).__name__}: {said}"
         tell_failure(events, 1, f"An unexpected error ({type(error).__name__}): please report it.", details)
         return 1

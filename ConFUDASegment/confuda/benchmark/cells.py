@@ -20,13 +20,13 @@ import torch
 from confuda import __version__
 from confuda.adaptation.loop import adapt
 from confuda.adaptation.settings import AdaptationSettings
-from confuda.app.pipeline import measure_peak_memory_mb
 from confuda.benchmark.folds import Fold
 from confuda.benchmark.recipe import Recipe
 from confuda.benchmark.source_model import crop_middle
 from confuda.bundle.format import Bundle, hash_file
+from confuda.device import measure_peak_memory_mb
 from confuda.imaging.stack import HeartCrop
-from confuda.inference.prediction import NO_FLIP, predict_probabilities
+from confuda.inference.prediction import NO_FLIP, Predictor
 from confuda.io.segmentation_file import read_segmentation, write_segmentation
 from confuda.labels import STRUCTURES
 from confuda.measure.metrics import evaluate
@@ -188,7 +188,7 @@ class CellRunner:
         if setting == "few-shot":
             return slices
         network = self.bundle.segmenter.to(self.device)
-        middle = choose_middle_slice(predict_probabilities(network, slices, NO_FLIP).argmax(axis=0))
+        middle = choose_middle_slice(Predictor(network).predict(slices, NO_FLIP).argmax(axis=0))
         return slices[[middle]]
 
     def _cut(self, patient: MsCmrSegPatient) -> HeartCrop:
@@ -201,7 +201,7 @@ class CellRunner:
         cases = []
         for patient in self.fold.test:
             crop = self._cut(patient)
-            labels = crop.restore(predict_probabilities(network, crop.slices, NO_FLIP))
+            labels = crop.restore(Predictor(network).predict(crop.slices, NO_FLIP))
             if patient is self.fold.test[0]:
                 example.parent.mkdir(parents=True, exist_ok=True)
                 write_segmentation(labels, example)

@@ -1,11 +1,14 @@
 """The source side that a bundle carries: exemplar slices to adapt with, and the centroids of their classes."""
 
-from typing import Tuple
+import copy
+import dataclasses
+from typing import Any, Mapping, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from confuda.bundle.format import Bundle
 from confuda.labels import CLASS_NAMES
 from confuda.losses.centroids import SourceBank, compute_centroids
 from confuda.losses.labels import encode_labels
@@ -50,3 +53,19 @@ def crop_exemplars(images: np.ndarray, labels: np.ndarray, size: int) -> Tuple[T
     margin = (images.shape[1] - size) // 2
     window = np.s_[:, margin : margin + size, margin : margin + size]
     return torch.from_numpy(images[window]).float()[:, None] / 255, torch.from_numpy(labels[window]).long()
+
+
+def derive_bundle(bundle: Bundle, network: DRUNet, adapted: Mapping[str, Any]) -> Bundle:
+    """``bundle`` with an adapted network in place of its own, on the CPU, and the centroids that go with it.
+
+    adapted: how it was adapted, for the description; scores of the former network are left out.
+    """
+    kept = copy.deepcopy(network).to("cpu").eval()
+    description = {
+        **bundle.description,
+        "name": f"{bundle.description.get('name', 'bundle')}-adapted",
+        "scores": {},
+        "adapted": dict(adapted),
+    }
+    bank = compute_source_bank(kept, bundle.images, bundle.labels)
+    return dataclasses.replace(bundle, description=description, segmenter=kept, bank=bank)

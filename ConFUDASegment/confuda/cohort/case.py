@@ -8,11 +8,11 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from confuda.cohort.record import DONE, FAILED, CaseFiles, write_record
 from confuda.cohort.volumes import CohortVolume, list_files
-from confuda.errors import ConfudaError, MemoryExhausted
+from confuda.errors import ConfudaError, MemoryExhausted, explain_memory_errors
 from confuda.privacy import hide_paths
 
 STAGE_PREFIX = "confuda-series-"
@@ -25,14 +25,17 @@ PICTURE_WIDTH = 600
 class CaseTask:
     """What a worker needs to know of a case; it travels as a pickle between our own processes.
 
-    job: fields of ``confuda.app.pipeline.Job`` beside volume and output; threads: CPU threads to use.
+    threads: CPU threads to use. bundle: its folder, None for the shipped one. adaptation: arguments of
+    :meth:`confuda.Segmenter.adapt_and_segment` by name.
     """
 
     volume: CohortVolume
     files: CaseFiles
     key: str
     threads: int
-    job: Dict[str, Any] = field(default_factory=dict)
+    bundle: Optional[Path] = None
+    device: str = "auto"
+    adaptation: Dict[str, Any] = field(default_factory=dict)
 
 
 def run_case(task: CaseTask) -> Dict[str, Any]:
@@ -93,13 +96,16 @@ def hide_names(text: str, task: CaseTask) -> str:
 
 
 def _segment(task: CaseTask) -> Tuple[Dict[str, Any], bool]:
-    from confuda.app.pipeline import Job, run_job
+    from confuda.bundle.format import load_bundle
+    from confuda.io.volume_file import read_volume
+    from confuda.segmenter import Segmenter
 
-    with stage_volume(task.volume) as path:
-        summary = run_job(Job(path, task.files.segmentation, **task.job))
-        del summary["output"]
+    with stage_volume(task.volume) as path, explain_memory_errors():
+        segmenter = Segmenter(load_bundle(task.bundle), task.device)
+        result = segmenter.adapt_and_segment(read_volume(path), **task.adaptation)
+        result.save(task.files.segmentation)
         pictured = _draw_picture(path, task.files)
-    return summary, pictured
+    return result.summarise(), pictured
 
 
 @contextmanager

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import shutil
 import time
 from contextlib import ExitStack
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from confuda import __version__
-from confuda.adaptation.settings import DEFAULT_PRESET, METHODS, MODES, make_settings
 from confuda.bundle.format import SHIPPED_BUNDLE, read_description
 from confuda.cohort.adapt_once import AdaptOnceResult, AdaptOnceTask, adapt_once, choose_volumes, has_bundle
 from confuda.cohort.case import CaseTask, hide_names, run_case
@@ -46,19 +44,16 @@ WRITE_TABLE_EVERY_S = 10.0
 class CohortOptions:
     """The options of ``confuda cohort``; see its help.
 
-    adapt_on: empty to adapt to each volume; else one number, or paths of volumes below ``folder``. pattern: which
-    volumes to take, by their path below ``folder``. segment_only: no adaptation, the bundle as it is.
+    adaptation: arguments of :meth:`confuda.Segmenter.adapt_and_segment` by name, for each volume. adapt_on: empty to
+    adapt to each volume; else one number, or paths of volumes below ``folder``. pattern: which volumes to take, by
+    their path below ``folder``. segment_only: no adaptation, the bundle as it is.
     """
 
     folder: Path
     output: Path
-    mode: str = "few-shot"
-    method: str = "confuda"
-    preset: str = DEFAULT_PRESET
     bundle: Optional[Path] = None
     device: str = "auto"
-    seed: int = 0
-    settings: Dict[str, Any] = field(default_factory=dict)
+    adaptation: Dict[str, Any] = field(default_factory=dict)
     segment_only: bool = False
     adapt_on: Sequence[str] = ()
     pattern: str = "*"
@@ -66,23 +61,16 @@ class CohortOptions:
 
     def check(self) -> None:
         """Raises UsageError naming what is wrong, before any work is done."""
-        if self.mode not in MODES:
-            raise UsageError(f"Unknown mode '{self.mode}': choose one of {', '.join(MODES)}.")
-        if self.method not in METHODS:
-            raise UsageError(f"Unknown method '{self.method}': choose one of {', '.join(METHODS)}.")
-        if self.adapt_on and (self.segment_only or self.method == "none"):
+        if self.adapt_on and (self.segment_only or self.adaptation.get("method") == "none"):
             raise UsageError("--adapt-on adapts, and --segment-only or --method none does not: give one of them.")
         if self.adapt_on and self.adapt_on[0].isdecimal() and (len(self.adapt_on) > 1 or int(self.adapt_on[0]) < 1):
             raise UsageError("--adapt-on takes a number of volumes of at least 1, or paths of volumes.")
-        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
-            raise UsageError(f"Unknown device '{self.device}': choose auto, cpu, cuda or cuda:N.")
-        make_settings(self.preset, self.settings)
         self.pool.check()
 
     @property
     def predicts_only(self) -> bool:
         """Whether each case is segmented without an adaptation of its own."""
-        return self.segment_only or bool(self.adapt_on) or self.method == "none"
+        return self.segment_only or bool(self.adapt_on) or self.adaptation.get("method") == "none"
 
 
 @dataclass
@@ -197,25 +185,16 @@ class _Cohort:
 
     def _describe_job(self) -> Dict[str, Any]:
         """What decides the results, beside volume and bundle."""
-        options = self.options
-        if options.predicts_only:
-            return {"method": "none"}
-        return {
-            "mode": options.mode,
-            "method": options.method,
-            "preset": options.preset,
-            "seed": options.seed,
-            "settings": options.settings,
-        }
+        return {"method": "none"} if self.options.predicts_only else dict(self.options.adaptation)
 
     def _plan(self, bundle: Path, bundle_hash: str) -> List[CaseTask]:
         """The tasks of the cases that are not complete; the records of the others are taken over."""
-        job = self._describe_job()
+        adaptation = self._describe_job()
         tasks = []
         for volume in self.volumes:
             files = name_case_files(self.options.output.absolute(), volume.name)
             try:
-                key = make_key(volume, bundle_hash, job)
+                key = make_key(volume, bundle_hash, adaptation)
             except OSError as error:
                 self.records[volume.name] = _make_failure(volume, "", f"The volume is gone: {error.strerror}.")
                 continue
@@ -223,15 +202,15 @@ class _Cohort:
             if record is not None and is_complete(record, key, files):
                 self.records[volume.name] = record
                 continue
-            more = {"bundle": bundle.resolve(), "device": self.options.device}
-            tasks.append(CaseTask(volume, files, key, self.options.pool.share_threads(), {**job, **more}))
+            threads, device = self.options.pool.share_threads(), self.options.device
+            tasks.append(CaseTask(volume, files, key, threads, bundle.resolve(), device, adaptation))
         return tasks
 
     def _adapt_once(self, pool: _LatePool, bundle: Path, bundle_hash: str) -> Path:
         """The bundle adapted to some of the volumes; made anew unless an earlier run has made the same."""
         options = self.options
         chosen = self._choose_to_adapt_on()
-        how = {name: getattr(options, name) for name in ("method", "preset", "seed", "settings")}
+        how = {name: value for name, value in options.adaptation.items() if name != "mode"}
         parts = [__version__, bundle_hash, how, [fingerprint(volume) for volume in chosen]]
         key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
         output = options.output / ADAPTED_NAME
@@ -248,7 +227,7 @@ class _Cohort:
             key=key,
             threads=count_cores() if here else options.pool.share_threads(),
             device=options.device,
-            **how,
+            adaptation=how,
         )
         outcome: List[Tuple[Optional[AdaptOnceResult], Optional[BaseException]]] = []
         pool.run(adapt_once, [task], lambda _, result, error: outcome.append((result, error)))
@@ -264,6 +243,10 @@ class _Cohort:
     def _note_if_refused(self, bundle: Path) -> None:
         if not read_description(bundle)["adapted"]["accepted"]:
             self.notes.append("The adaptation was not kept: the source network segmented these cases.")
+
+    def _tell_adapted_on(self) -> str:
+        how = [str(self.options.adaptation[name]) for name in ("method", "preset") if name in self.options.adaptation]
+        return f"{len(self._choose_to_adapt_on())} volumes ({', '.join(how)})"
 
     def _choose_to_adapt_on(self) -> List[CohortVolume]:
         wanted = self.options.adapt_on
@@ -316,7 +299,7 @@ class _Cohort:
             "python": platform.python_version(),
         }
         if options.adapt_on:
-            facts["adapted on"] = f"{len(self._choose_to_adapt_on())} volumes ({options.method}, {options.preset})"
+            facts["adapted on"] = self._tell_adapted_on()
         try:
             write_table(options.output / TABLE_NAME, records)
             write_contact_sheet(options.output / SHEET_NAME, records, facts, self.notes)

@@ -1,4 +1,4 @@
-"""A short-axis volume as a stack of slices in a canonical frame, and the exact way back (DESIGN.md, "The flow").
+"""A short-axis volume as a stack of slices in a canonical frame, and the exact way back (docs/architecture.md).
 
 The frame is chosen from physical directions alone, so the same heart gives the same slices whatever order and sign the
 axes have in the file. Arrays are indexed (slice, row, column); images and directions are SimpleITK's (i, j, k) in LPS.
@@ -285,6 +285,17 @@ class HeartCrop:
         restored = sitk.GetImageFromArray(np.ascontiguousarray(self.stack.frame.invert(labels)))
         restored.CopyInformation(self.stack.image)
         return restored
+
+    def restore_soft(self, probabilities: np.ndarray) -> np.ndarray:
+        """Soft labels (K, S, size, size) on the volume's own grid, float32, with the axes of SimpleITK's array (k, j,
+        i) after K; outside the window everything is background. The largest of them is the label of :meth:`restore`."""
+        native_grid, frame = self.stack.native_grid, self.stack.frame
+        return np.stack(
+            [
+                frame.invert(self._resample_back(plane.astype(np.float32), native_grid, 1.0 if label == 0 else 0.0))
+                for label, plane in enumerate(probabilities)
+            ]
+        )
 
     def _resample_back(self, plane: np.ndarray, native_grid: PlaneGrid, outside: float) -> np.ndarray:
         # Shrinking needs no smoothing here: soft labels are smooth, and smoothing would move thin walls.

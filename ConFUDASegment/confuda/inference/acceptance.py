@@ -5,22 +5,14 @@ how often the check decides rightly (docs/reliability.md).
 """
 
 from dataclasses import dataclass
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
 
 from confuda.imaging.stack import HeartCrop
-from confuda.inference.prediction import (
-    ALL_VIEWS,
-    clean_up,
-    consult_neighbours,
-    measure_agreement,
-    predict_views,
-    weigh_classes,
-)
+from confuda.inference.prediction import ALL_VIEWS, Predictor, clean_up, consult_neighbours, measure_agreement
 from confuda.labels import LV, MYO, STRUCTURES
-from confuda.networks.drunet import DRUNet
 
 LARGEST_RISE_OF_LOSS = 0.7
 """Adaptation is refused where the loss on labelled images ends higher than the source network's by more than this.
@@ -91,10 +83,8 @@ def measure_voxel_ml(crop: HeartCrop) -> float:
 
 
 def form_opinion(
-    network: DRUNet,
+    predictor: Predictor,
     slices: np.ndarray,
-    class_weights: Sequence[float],
-    check_cancelled: Optional[Callable[[], None]] = None,
     slice_distance_mm: Optional[float] = None,
     voxel_ml: Optional[float] = None,
 ) -> Opinion:
@@ -105,13 +95,13 @@ def form_opinion(
     total: Optional[torch.Tensor] = None
     given: List[np.ndarray] = []
     # View by view: soft labels of 500 slices in eight views at once would take 2 GB.
-    for view in predict_views(network, slices, ALL_VIEWS, check_cancelled=check_cancelled):
-        given.append(weigh_classes(view.numpy(), class_weights).argmax(axis=0).astype(np.uint8))
+    for view in predictor.predict_views(slices, ALL_VIEWS):
+        given.append(predictor.weigh(view.numpy()).argmax(axis=0).astype(np.uint8))
         total = view.clone() if total is None else total.add_(view)
     votes, mean = np.stack(given), (total / len(ALL_VIEWS)).numpy()
     if slice_distance_mm is not None:
         mean = consult_neighbours(mean, slice_distance_mm)
-    mean = weigh_classes(mean, class_weights)
+    mean = predictor.weigh(mean)
     return Opinion(clean_up(mean), measure_agreement(votes), measure_entropy(mean), voxel_ml, soft=mean, votes=votes)
 
 

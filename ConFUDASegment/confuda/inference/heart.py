@@ -1,12 +1,11 @@
 """Finding the heart: the image centre is not always it."""
 
-from typing import Callable, List, Optional, Tuple
+from typing import List, Optional, Tuple
 
 import numpy as np
 
 from confuda.imaging.stack import ShortAxisStack
-from confuda.inference.prediction import NO_FLIP, View, measure_agreement, predict_probabilities, predict_views
-from confuda.networks.drunet import DRUNet
+from confuda.inference.prediction import NO_FLIP, Predictor, View, measure_agreement
 
 MOST_SLICES = 5
 """A coarse look takes at most this many slices, from the middle of a longer stack, where the heart is largest."""
@@ -18,12 +17,7 @@ CANDIDATES_APART_MM = 40.0
 TWO_VIEWS = (View(), View(False, (2,)))
 
 
-def find_heart(
-    network: DRUNet,
-    stack: ShortAxisStack,
-    size: int,
-    check_cancelled: Optional[Callable[[], None]] = None,
-) -> Optional[Tuple[float, float]]:
+def find_heart(predictor: Predictor, stack: ShortAxisStack, size: int) -> Optional[Tuple[float, float]]:
     """The heart's middle as (row, column) of ``stack.slices``, or None where nothing looks like a heart.
 
     The network looks through windows of ``size`` pixels that overlap by half, on slices from the middle of the stack;
@@ -35,11 +29,11 @@ def find_heart(
     reach = (0.25, 0.75) if last >= MOST_SLICES else (0.0, 1.0)
     chosen = np.unique(np.linspace(reach[0] * last, reach[1] * last, MOST_SLICES).round().astype(int))
     best, best_agreement = None, 0.0
-    for candidate in _find_candidates(network, stack, chosen, size, check_cancelled):
-        center = _center_window(network, stack, chosen, candidate, size, check_cancelled)
+    for candidate in _find_candidates(predictor, stack, chosen, size):
+        center = _center_window(predictor, stack, chosen, candidate, size)
         if center is None:
             continue
-        views = predict_views(network, stack.crop(center, size).slices[chosen], TWO_VIEWS, 16, check_cancelled)
+        views = predictor.predict_views(stack.crop(center, size).slices, TWO_VIEWS, chosen)
         agreement = measure_agreement([view.argmax(dim=0).numpy() for view in views], absent=0.0)
         if best is None or agreement > best_agreement:
             best, best_agreement = center, agreement
@@ -47,11 +41,7 @@ def find_heart(
 
 
 def _find_candidates(
-    network: DRUNet,
-    stack: ShortAxisStack,
-    chosen: np.ndarray,
-    size: int,
-    check_cancelled: Optional[Callable[[], None]],
+    predictor: Predictor, stack: ShortAxisStack, chosen: np.ndarray, size: int
 ) -> List[Tuple[float, float]]:
     """Where the heart may be, most likely first, and the image's middle, where it mostly is."""
     rows, columns = (_place_windows(extent, size) for extent in stack.grid.size)
@@ -59,7 +49,7 @@ def _find_candidates(
     looks = np.zeros(stack.grid.size, dtype=np.float32)
     for row in rows:
         for column in columns:
-            _, heart = _look(network, stack, chosen, (row, column), size, check_cancelled)
+            _, heart = _look(predictor, stack, chosen, (row, column), size)
             top, left = int(row) - size // 2, int(column) - size // 2
             inside = np.s_[max(0, top) : top + size, max(0, left) : left + size]
             part = votes[inside]
@@ -81,16 +71,11 @@ def _find_candidates(
 
 
 def _center_window(
-    network: DRUNet,
-    stack: ShortAxisStack,
-    chosen: np.ndarray,
-    center: Tuple[float, float],
-    size: int,
-    check_cancelled: Optional[Callable[[], None]],
+    predictor: Predictor, stack: ShortAxisStack, chosen: np.ndarray, center: Tuple[float, float], size: int
 ) -> Optional[Tuple[float, float]]:
     """The middle of MYO and LV as seen through a window at ``center``, looked at twice; None where none is seen."""
     for _ in range(2):
-        found, heart = _look(network, stack, chosen, center, size, check_cancelled)
+        found, heart = _look(predictor, stack, chosen, center, size)
         if not found:
             return None
         mass = heart.sum()
@@ -108,16 +93,10 @@ def _place_windows(extent: int, size: int) -> np.ndarray:
 
 
 def _look(
-    network: DRUNet,
-    stack: ShortAxisStack,
-    chosen: np.ndarray,
-    center: Tuple[float, float],
-    size: int,
-    check_cancelled: Optional[Callable[[], None]],
+    predictor: Predictor, stack: ShortAxisStack, chosen: np.ndarray, center: Tuple[float, float], size: int
 ) -> Tuple[bool, np.ndarray]:
     """Whether a heart is seen in the window at ``center``, and the map (size, size) of MYO and LV seen together."""
-    crop = stack.crop(center, size)
-    probabilities = predict_probabilities(network, crop.slices[chosen], NO_FLIP, check_cancelled)
+    probabilities = predictor.predict(stack.crop(center, size).slices, NO_FLIP, chosen)
     confident = np.where(probabilities > 0.5, probabilities, 0.0)
     seen = confident.sum(axis=(2, 3))
     # A ring needs both its wall and its blood: what has only one of them is something else.

@@ -1,4 +1,4 @@
-"""From slices to soft labels: the network's answer averaged over views, and its clean-up."""
+"""From slices to soft labels: the network's answer in several views, and its clean-up."""
 
 from itertools import combinations
 from typing import Callable, Iterator, NamedTuple, Optional, Sequence, Tuple
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from confuda.device import compute_in_mixed_precision, release_memory
 from confuda.errors import is_out_of_memory
-from confuda.labels import STRUCTURES
+from confuda.labels import CLASS_NAMES, STRUCTURES
 from confuda.networks.drunet import DRUNet
 
 
@@ -28,66 +28,94 @@ ALL_VIEWS = ALL_FLIPS + tuple(View(True, axes) for axes in ((), (2,), (3,), (2, 
 """All eight symmetries of a square: the network was trained on hearts in every direction, so each is as good."""
 
 
-@torch.no_grad()
-def predict_views(
-    network: DRUNet,
-    slices: np.ndarray,
-    chosen: Sequence[View] = ALL_FLIPS,
-    batch: int = 16,
-    check_cancelled: Optional[Callable[[], None]] = None,
-) -> Iterator[Tensor]:
-    """Soft labels (K, S, H, W) float32 on the CPU, once for each of ``chosen``, turned back into the slices' frame.
+class Predictor:
+    """From the slices of a stack to soft labels: everything that asks a network about images does it here.
 
     Args:
-        network: runs where its parameters are, in evaluation mode.
-        slices: (S, H, W) in [0, 1].
-        chosen: the views; a transposed one needs H = W.
+        network: is asked where its parameters are, in evaluation mode.
+        class_weights: what its soft labels are multiplied by, see :func:`weigh_classes`; none by default.
+        check_cancelled: called before each batch; may raise Cancelled.
     """
-    device = next(network.parameters()).device
-    images = torch.from_numpy(np.ascontiguousarray(slices, dtype=np.float32))[:, None].to(device)
-    training = network.training
-    network.eval()
-    try:
-        for view in chosen:
-            parts = []
-            seen = images.transpose(2, 3) if view.transposed else images
-            for part in torch.flip(seen, view.mirrored).split(batch):
-                parts.append(torch.flip(_predict_part(network, part, check_cancelled), view.mirrored))
-            whole = torch.cat(parts)
-            whole = whole.transpose(2, 3) if view.transposed else whole
-            yield whole.transpose(0, 1).cpu()
-    finally:
-        network.train(training)
 
+    def __init__(
+        self,
+        network: DRUNet,
+        class_weights: Optional[Sequence[float]] = None,
+        check_cancelled: Optional[Callable[[], None]] = None,
+    ) -> None:
+        self.network = network
+        self.class_weights = [1.0] * len(CLASS_NAMES) if class_weights is None else class_weights
+        self._check_cancelled = check_cancelled
 
-def _predict_part(network: DRUNet, part: Tensor, check_cancelled: Optional[Callable[[], None]]) -> Tensor:
-    """Soft labels (B, K, H, W) of images (B, 1, H, W); where memory does not suffice for them all, half at a time."""
-    if check_cancelled is not None:
-        check_cancelled()
-    try:
-        with compute_in_mixed_precision(part.device):
-            logits = network(part.contiguous(memory_format=torch.channels_last))
-        return torch.softmax(logits.float(), dim=1)
-    except (MemoryError, RuntimeError) as error:
-        if len(part) == 1 or not is_out_of_memory(error):
-            raise
-    # Beyond the except clause, whose error holds on to what the attempt had allocated.
-    release_memory()
-    halves = part.split((len(part) + 1) // 2)
-    return torch.cat([_predict_part(network, half, check_cancelled) for half in halves])
+    @torch.no_grad()
+    def predict_views(
+        self,
+        slices: np.ndarray,
+        views: Sequence[View] = ALL_FLIPS,
+        chosen: Optional[np.ndarray] = None,
+        batch: int = 16,
+    ) -> Iterator[Tensor]:
+        """Soft labels (K, S, H, W) float32 on the CPU, not weighed, once for each of ``views``, turned back into the
+        slices' frame.
 
+        Args:
+            slices: (S, H, W) in [0, 1], neighbours in the heart side by side.
+            views: a transposed one needs H = W.
+            chosen: numbers of the slices to answer for; all of them by default.
+            batch: images that go through the network at a time.
+        """
+        device = next(self.network.parameters()).device
+        images = self._make_inputs(slices, chosen).to(device)
+        training = self.network.training
+        self.network.eval()
+        try:
+            for view in views:
+                parts = []
+                seen = images.transpose(2, 3) if view.transposed else images
+                for part in torch.flip(seen, view.mirrored).split(batch):
+                    parts.append(torch.flip(self._predict_part(part), view.mirrored))
+                whole = torch.cat(parts)
+                whole = whole.transpose(2, 3) if view.transposed else whole
+                yield whole.transpose(0, 1).cpu()
+        finally:
+            self.network.train(training)
 
-def predict_probabilities(
-    network: DRUNet,
-    slices: np.ndarray,
-    chosen: Sequence[View] = ALL_FLIPS,
-    check_cancelled: Optional[Callable[[], None]] = None,
-) -> np.ndarray:
-    """The mean of :func:`predict_views`, (K, S, H, W) float32."""
-    total: Optional[Tensor] = None
-    for view in predict_views(network, slices, chosen, check_cancelled=check_cancelled):
-        total = view if total is None else total + view
-    return (total / len(chosen)).numpy()
+    def predict(
+        self, slices: np.ndarray, views: Sequence[View] = ALL_FLIPS, chosen: Optional[np.ndarray] = None
+    ) -> np.ndarray:
+        """The mean of :meth:`predict_views`, (K, S, H, W) float32."""
+        total: Optional[Tensor] = None
+        for view in self.predict_views(slices, views, chosen):
+            total = view if total is None else total + view
+        if total is None:
+            raise ValueError("at least one view is needed")
+        return (total / len(views)).numpy()
+
+    def weigh(self, probabilities: np.ndarray) -> np.ndarray:
+        """Soft labels (K, ...) after :func:`weigh_classes`."""
+        return weigh_classes(probabilities, self.class_weights)
+
+    @staticmethod
+    def _make_inputs(slices: np.ndarray, chosen: Optional[np.ndarray]) -> Tensor:
+        """What the network is shown for each of the chosen slices, (B, 1, H, W)."""
+        shown = slices if chosen is None else slices[chosen]
+        return torch.from_numpy(np.ascontiguousarray(shown, dtype=np.float32))[:, None]
+
+    def _predict_part(self, part: Tensor) -> Tensor:
+        """Soft labels (B, K, H, W) of images (B, C, H, W); where memory does not suffice for all, half at a time."""
+        if self._check_cancelled is not None:
+            self._check_cancelled()
+        try:
+            with compute_in_mixed_precision(part.device):
+                logits = self.network(part.contiguous(memory_format=torch.channels_last))
+            return torch.softmax(logits.float(), dim=1)
+        except (MemoryError, RuntimeError) as error:
+            if len(part) == 1 or not is_out_of_memory(error):
+                raise
+        # Beyond the except clause, whose error holds on to what the attempt had allocated.
+        release_memory()
+        halves = part.split((len(part) + 1) // 2)
+        return torch.cat([self._predict_part(half) for half in halves])
 
 
 def weigh_classes(probabilities: np.ndarray, weights: Sequence[float]) -> np.ndarray:

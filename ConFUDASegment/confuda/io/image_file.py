@@ -11,13 +11,13 @@ import numpy as np
 import SimpleITK as sitk
 
 from confuda.errors import InputError
+from confuda.imaging.volume_checks import SHEAR_REFUSED, SHEARED
 from confuda.io.completeness import has_all_voxels, is_packed
 from confuda.io.file_name import is_text
 from confuda.io.itk_silence import keep_itk_quiet
 from confuda.io.memory import check_memory
 from confuda.io.nifti_header import find_pair, is_nifti_2, is_nifti_name, measure_shear, read_nifti_header
 from confuda.io.readable_copy import make_readable
-from confuda.io.volume_checks import SHEAR_REFUSED, SHEARED
 
 LARGEST_COMPRESSION = 1100
 """gzip shrinks nothing by more."""

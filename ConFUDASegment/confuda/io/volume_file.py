@@ -10,21 +10,15 @@ from typing import List, NamedTuple, Optional, Sequence, Tuple, Union
 import SimpleITK as sitk
 
 from confuda.errors import InputError, UsageError
+from confuda.imaging.volume import Volume
+from confuda.imaging.volume_checks import check_geometry, find_blank_slices, replace_unusable
 from confuda.io.dicom_file import starts_as_dicom
 from confuda.io.dicom_folder import DIRECTORY_NAME, choose_phase, find_source, read_planes_as_volume
 from confuda.io.image_file import check_name, is_slicer_segmentation, read_frames
 from confuda.io.label_map import looks_like_labels
 from confuda.io.nifti_header import compare_forms, read_nifti_header
-from confuda.io.volume_checks import check_geometry, find_blank_slices, replace_unusable
 
 IMAGE_ENDINGS = (".nii", ".nii.gz", ".hdr", ".img", ".nrrd", ".nhdr", ".mha", ".mhd")
-
-
-class Volume(NamedTuple):
-    """A scalar 3-D image with its geometry (LPS, mm) and none of the file's metadata, and what the user should know."""
-
-    image: sitk.Image
-    warnings: Tuple[str, ...]
 
 
 class Cine(NamedTuple):
@@ -63,7 +57,7 @@ def read_volume(
     path = Path(path)
     frames, _, warnings = _read(path, False, frame, series, spacing_mm)
     image, more = _check(frames[0], path, spacing_mm)
-    return Volume(image, (*warnings, *more))
+    return Volume.from_image(image, (*warnings, *more))
 
 
 def read_cine(

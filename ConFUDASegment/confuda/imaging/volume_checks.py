@@ -1,7 +1,7 @@
 """What a volume has to be to be segmented: a grid that a scanner makes, and grey values that are measurements."""
 
 from pathlib import Path
-from typing import List, Tuple
+from typing import List, Tuple, Union
 
 import numpy as np
 import SimpleITK as sitk
@@ -26,7 +26,7 @@ FEWEST_ISOTROPIC_SLICES = 40
 SHEARED = "{path} has axes that are not at right angles: resample it to a regular grid first."
 
 
-def check_geometry(image: sitk.Image, path: Path, is_spacing_given: bool = False) -> List[str]:
+def check_geometry(image: sitk.Image, path: Union[str, Path], is_spacing_given: bool = False) -> List[str]:
     """Refuse a grid that no scanner makes; returns what the user should know about it.
 
     Raises:
@@ -54,7 +54,7 @@ def check_geometry(image: sitk.Image, path: Path, is_spacing_given: bool = False
     return []
 
 
-def replace_unusable(image: sitk.Image, path: Path) -> Tuple[sitk.Image, List[str]]:
+def replace_unusable(image: sitk.Image, path: Union[str, Path]) -> Tuple[sitk.Image, List[str]]:
     """The image with NaN, infinite and impossibly large voxels set to the smallest usable value, and a warning.
 
     Raises:

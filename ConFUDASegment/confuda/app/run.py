@@ -1,0 +1,165 @@
+"""A job from its files to its files. Command line and worker both go through :func:`run_job`; what is in between is
+:class:`confuda.segmenter.Segmenter`'s."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional
+
+import numpy as np
+import SimpleITK as sitk
+
+from confuda.app.job import ADAPT, READ, Job
+from confuda.bundle.format import SHIPPED_BUNDLE, Bundle, check_bundle_place, load_bundle, save_bundle
+from confuda.errors import InputError, UsageError, explain_memory_errors
+from confuda.io.atomic import TargetFolder
+from confuda.io.segmentation_file import find_ending, write_segmentation
+from confuda.io.volume_file import read_volume
+from confuda.report.case import Case
+from confuda.report.documents import Documents, describe_bundle
+from confuda.report.place import check_places
+from confuda.report.uncertainty import Uncertainty, measure_uncertainty
+from confuda.result import Result
+from confuda.segmenter import Observer, Segmenter
+
+PREVIEW_EVERY_S = 5.0
+
+
+class JobObserver(Observer):
+    """Hears what a job does, too: the stages load and write, and the files of early label maps."""
+
+    preview_folder: Optional[Path] = None
+    """Where early label maps are written to, one every ``PREVIEW_EVERY_S``; None for none."""
+
+    _last_preview: Optional[float] = None
+
+    def preview(self, path: Path) -> None:
+        """An early label map was written to ``path``."""
+
+    def offer_preview(self, step: int, total: int, draw: Callable[[], sitk.Image]) -> None:
+        if self.preview_folder is None or step == total:
+            return
+        if self._last_preview is None:
+            self._last_preview = time.monotonic()
+        elif time.monotonic() - self._last_preview > PREVIEW_EVERY_S:
+            path = Path(self.preview_folder) / f"preview-{step}.nrrd"
+            try:
+                write_segmentation(draw(), path)
+                self.preview(path)
+            except InputError:
+                # A full disk, say. An early look is no reason to stop; the result is written elsewhere, and says its
+                # own.
+                pass
+            self._last_preview = time.monotonic()
+
+
+def check_job(job: Job) -> List[str]:
+    """Find what is wrong before any work is done; returns what the user should know.
+
+    Raises:
+        UsageError: naming the option and what it takes.
+        InputError: where the output could not be written.
+    """
+    job.check()
+    output = Path(job.output)
+    warnings: List[str] = []
+    if _wants_dicom(output):
+        from confuda.io.dicom_segmentation import check_dicom_output
+
+        warnings = check_dicom_output(job.volume, output, **job.list_for(READ))
+    else:
+        find_ending(output)
+    if output.resolve() == Path(job.volume).resolve():
+        raise UsageError("The output would overwrite the volume: give it another name.")
+    if not os.path.isdir(output.parent):
+        raise InputError(f"Cannot write {output}: the folder {output.parent} does not exist.")
+    check_places(job.volume, output, job.report, job.uncertainty)
+    if job.save_bundle is not None:
+        check_bundle_place(job.save_bundle)
+    return warnings
+
+
+def run_job(job: Job, observer: Optional[JobObserver] = None) -> Dict[str, Any]:
+    """Adapt to one volume and write its segmentation; returns the facts of ``--json``.
+
+    Raises:
+        ConfudaError: of the kind that says what is wrong; nothing is written then, except that a map or report that
+            cannot be written leaves the finished segmentation where it is.
+    """
+    observer = observer or JobObserver()
+    began = time.monotonic()
+    with explain_memory_errors():
+        warnings = check_job(job)
+        for message in warnings:
+            observer.warning(message)
+        target = TargetFolder(Path(job.output).parent)
+        documents = Documents(job.report, job.uncertainty)
+        observer.progress("load", 0, 1, None)
+        bundle = load_bundle(job.bundle)
+        volume = read_volume(job.volume, **job.list_for(READ))
+        observer.preview_folder = job.preview_folder
+        segmenter = Segmenter(bundle, job.device, observer)
+        loaded = time.monotonic()
+        result = segmenter.adapt_and_segment(volume, **job.list_for(ADAPT))
+        if job.save_bundle is not None and result.adapted is not None:
+            save_bundle(segmenter.make_bundle(result.adapted, result.accepted), job.save_bundle)
+        uncertainty = None
+        if documents.need_uncertainty and result.opinion is not None:
+            uncertainty = measure_uncertainty(result.opinion)
+        observer.check_cancelled()
+        observer.progress("write", 0, 1, None)
+        with target.hold():
+            _write_labels(result.label_map, job)
+        if documents.need_uncertainty:
+            documents.write_map(uncertainty, result.look.crop, volume.image)
+        summary = {"output": str(job.output), **result.summarise()}
+        summary["seconds"]["load"] = round(summary["seconds"]["load"] + loaded - began, 2)
+        summary["seconds"]["total"] = round(time.monotonic() - began, 2)
+        summary["uncertainty"] = documents.summarise(uncertainty)
+        summary["report"] = str(job.report) if job.report is not None else None
+        summary["warnings"] = [*warnings, *summary.pop("warnings")]
+        if job.report is not None:
+            documents.write_page(_make_case(job, bundle, result, uncertainty, summary))
+    return summary
+
+
+def _wants_dicom(output: Path) -> bool:
+    """Whether a name asks for a DICOM SEG, for which libraries are needed that Slicer does without."""
+    return output.name.lower().endswith(".dcm") and output.name.lower() != ".dcm"
+
+
+def _write_labels(label_map: sitk.Image, job: Job) -> None:
+    if _wants_dicom(job.output):
+        from confuda.io.dicom_segmentation import write_dicom_segmentation
+
+        write_dicom_segmentation(label_map, job.volume, job.output, job.frame, job.series)
+    else:
+        write_segmentation(label_map, job.output)
+
+
+def _make_case(
+    job: Job, bundle: Bundle, result: Result, uncertainty: Optional[Uncertainty], summary: Dict[str, Any]
+) -> Case:
+    """What the report's page tells."""
+    center = "found by the network" if job.center is None else f"given, {job.center[0]:g},{job.center[1]:g}"
+    options = {"mode": job.mode, "method": job.method, "preset": job.preset, "seed": str(job.seed)}
+    if job.mode == "one-shot":
+        options["slice asked for"] = "auto" if job.slice is None else str(job.slice)
+    return Case(
+        stack=result.look.stack,
+        settings=result.settings,
+        given=result.label_map,
+        summary=summary,
+        crop=result.look.crop,
+        changed=tuple(job.settings),
+        options={**options, "device asked for": job.device, "centre of the heart": center},
+        bundle=describe_bundle(bundle, Path(job.bundle or SHIPPED_BUNDLE)),
+        source=result.look.opinion,
+        adapted=result.verdict.opinion if result.verdict is not None else None,
+        adapted_to=result.adapted.chosen[0] if result.adapted is not None else np.array([], dtype=int),
+        losses=result.losses,
+        accepted=result.accepted,
+        reason=result.reason,
+        uncertainty=uncertainty,
+        names=job.list_paths(),
+    )

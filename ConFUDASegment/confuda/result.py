@@ -1,0 +1,164 @@
+"""What the stages of a :class:`confuda.Segmenter` hand on, and what comes out in the end."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Union
+
+import numpy as np
+import SimpleITK as sitk
+
+from confuda.adaptation.settings import AdaptationSettings
+from confuda.device import measure_peak_memory_mb
+from confuda.imaging.stack import HeartCrop, ShortAxisStack
+from confuda.imaging.volume import Volume
+from confuda.inference.acceptance import Opinion
+from confuda.io.segmentation_file import write_segmentation
+from confuda.labels import CLASS_NAMES
+from confuda.measure.metrics import compute_volumes_ml
+from confuda.networks.drunet import DRUNet
+
+
+@dataclass
+class Look:
+    """What the source network sees in a volume.
+
+    Attributes:
+        volume: that was looked at; stack: its slices at the bundle's spacing.
+        crop: the window around the heart; None where no heart was found.
+        opinion: of the source network about ``crop``; None without one.
+        doubt: why there is no heart, or what speaks against the one at a given centre; "" where nothing does.
+    """
+
+    volume: Volume
+    stack: ShortAxisStack
+    crop: Optional[HeartCrop] = None
+    opinion: Optional[Opinion] = None
+    doubt: str = ""
+
+
+@dataclass
+class Adapted:
+    """A network adapted to slices of one volume, or of several together.
+
+    Attributes:
+        network: in evaluation mode.
+        settings: those used, where memory allowed.
+        losses: of each step by name, the mean over the runs.
+        chosen: of each volume, the numbers in its stack of the slices that were adapted to.
+        facts: method, mode and settings by name, for the description of a bundle.
+    """
+
+    network: DRUNet
+    settings: AdaptationSettings
+    losses: List[Dict[str, float]]
+    chosen: List[np.ndarray]
+    facts: Dict[str, Any]
+
+
+@dataclass
+class Verdict:
+    """Whether an adapted network may replace the source network for a volume, why not, and what it says itself."""
+
+    accepted: bool
+    reason: str
+    opinion: Opinion
+
+
+@dataclass
+class Result:
+    """A segmentation and how it came about.
+
+    Attributes:
+        label_map: uint8 image on the volume's own grid, 0 background, 1 MYO, 2 LV, 3 RV.
+        look, adapted, verdict: of the stages; ``adapted`` and ``verdict`` are None where nothing was adapted.
+        options: mode, method, preset and seed by name; settings: those of preset and user together.
+        device: where it was computed.
+        warnings: what the user should know, a sentence each.
+        timings: seconds by stage: find, adapt, predict, and total.
+    """
+
+    label_map: sitk.Image
+    look: Look
+    adapted: Optional[Adapted]
+    verdict: Optional[Verdict]
+    options: Dict[str, Any]
+    settings: AdaptationSettings
+    device: str
+    warnings: List[str] = field(default_factory=list)
+    timings: Dict[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """uint8, with the axes of the volume's array: 0 background, 1 MYO, 2 LV, 3 RV."""
+        return sitk.GetArrayFromImage(self.label_map).T
+
+    @cached_property
+    def soft_labels(self) -> np.ndarray:
+        """(4, I, J, K) float32, from 0 to 1, for background, MYO, LV and RV; the largest one is the label."""
+        if self.look.crop is None or self.opinion is None:
+            soft = np.zeros((len(CLASS_NAMES), *self.labels.shape), np.float32)
+            soft[0] = 1.0
+            return soft
+        return self.look.crop.restore_soft(self.opinion.probabilities).transpose(0, 3, 2, 1)
+
+    @cached_property
+    def volumes_ml(self) -> Dict[str, float]:
+        """Volume of each structure in mL, by its name."""
+        return compute_volumes_ml(self.label_map)
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the labels are the adapted network's; True, too, where nothing was adapted."""
+        return self.verdict is None or self.verdict.accepted
+
+    @property
+    def reason(self) -> str:
+        """Why the adaptation was not kept; "" where it was."""
+        return self.verdict.reason if self.verdict is not None else ""
+
+    @property
+    def opinion(self) -> Optional[Opinion]:
+        """Of the network whose labels these are; None where no heart was found."""
+        return self.verdict.opinion if self.verdict is not None and self.accepted else self.look.opinion
+
+    @property
+    def agreement(self) -> Optional[float]:
+        """How far the network says the same of eight views of the slices, 0 to 1; None where no heart was found."""
+        return self.opinion.agreement if self.opinion is not None else None
+
+    @property
+    def losses(self) -> List[Dict[str, float]]:
+        """Of each step of the adaptation, by name."""
+        return self.adapted.losses if self.adapted is not None else []
+
+    @property
+    def steps(self) -> int:
+        """Steps of adaptation that were taken."""
+        return self.adapted.settings.steps if self.adapted is not None else 0
+
+    def save(self, path: Union[str, Path]) -> Path:
+        """Write the labels: ``.seg.nrrd`` for 3D Slicer, or a label map (.nii.gz, .nii, .nrrd, .mha).
+
+        Raises:
+            UsageError: for another ending. InputError: if the place cannot be written to.
+        """
+        return write_segmentation(self.label_map, path)
+
+    def summarise(self) -> Dict[str, Any]:
+        """The facts of ``--json`` that concern no file."""
+        seconds = self.timings
+        return {
+            **{name: self.options[name] for name in ("mode", "method", "preset")},
+            "device": self.device,
+            "steps": self.steps,
+            "seconds": {
+                "load": round(seconds.get("find", 0.0), 2),
+                **{name: round(seconds.get(name, 0.0), 2) for name in ("adapt", "predict", "total")},
+            },
+            "peak_memory_mb": measure_peak_memory_mb(),
+            "volumes_ml": {name: round(value, 2) for name, value in self.volumes_ml.items()},
+            "accepted": self.accepted,
+            "agreement": round(self.agreement, 4) if self.agreement is not None else None,
+            "warnings": list(self.warnings),
+        }

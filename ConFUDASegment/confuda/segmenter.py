@@ -1,0 +1,322 @@
+"""The method in memory: a volume in, labels on the volume's own grid out. It knows no path, no scene and no terminal.
+
+    look    the source network finds the heart and says what it sees
+    adapt   a copy of it adapts to slices of one volume, or of several together
+    judge   both are compared: is the adapted network to be kept?
+    segment labels on the volume's grid from the network that is kept
+
+:meth:`Segmenter.adapt_and_segment` takes a volume through all of them; studies take the stages one by one.
+"""
+
+import copy
+import dataclasses
+import time
+from contextlib import contextmanager
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Sequence, Tuple, Union
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+
+from confuda.adaptation.loop import adapt
+from confuda.adaptation.settings import DEFAULT_PRESET, METHODS, MODES, AdaptationSettings, make_settings
+from confuda.adaptation.target import choose_target_slices
+from confuda.bundle.exemplars import derive_bundle
+from confuda.bundle.format import Bundle, load_bundle
+from confuda.device import CPU, choose_device, release_memory
+from confuda.errors import InputError, UsageError, explain_memory_errors, is_out_of_memory
+from confuda.imaging.stack import HeartCrop, ShortAxisStack
+from confuda.imaging.volume import Volume
+from confuda.inference.acceptance import Opinion, form_opinion, judge_adaptation, measure_voxel_ml
+from confuda.inference.heart import find_heart
+from confuda.inference.plausibility import find_doubt
+from confuda.inference.prediction import NO_FLIP, Predictor
+from confuda.labels import STRUCTURES
+from confuda.networks.drunet import DRUNet
+from confuda.result import Adapted, Look, Result, Verdict
+
+NO_HEART = "No heart was found: the segmentation is empty. Give its centre if there is one."
+
+
+class Observer:
+    """Hears what a segmenter does. The base class is silent; :meth:`check_cancelled` may raise Cancelled."""
+
+    def started(self, device: str, total: int) -> None:
+        """The work is done on ``device`` and will take ``total`` adaptation steps."""
+
+    def progress(
+        self, stage: str, step: int, total: int, eta_s: Optional[float], losses: Optional[Dict[str, float]] = None
+    ) -> None:
+        """``stage`` is find, adapt or predict; ``eta_s`` the seconds left to the stage's end, if known."""
+
+    def offer_preview(self, step: int, total: int, draw: Callable[[], sitk.Image]) -> None:
+        """After each step of an adaptation to one volume: ``draw()`` gives an early label map, and takes a while."""
+
+    def warning(self, message: str) -> None:
+        """Something the user should know."""
+
+    def check_cancelled(self) -> None:
+        """Called often."""
+
+
+class Segmenter:
+    """Adapts a bundle's network to volumes and segments them.
+
+    Args:
+        bundle: what :func:`confuda.load_bundle` gives; the shipped one by default. It is not changed.
+        device: auto, cpu, cuda or cuda:N. Where a GPU's memory does not suffice, the CPU is used from then on.
+        observer: hears of progress, steps and warnings, and may cancel.
+
+    Attributes:
+        warnings, timings: of the stages since the last :meth:`segment` or :meth:`adapt_and_segment` began.
+
+    Raises:
+        UsageError: for an unknown device. BundleError: if the shipped bundle cannot be used.
+    """
+
+    def __init__(
+        self, bundle: Optional[Bundle] = None, device: str = "auto", observer: Optional[Observer] = None
+    ) -> None:
+        self.bundle = bundle if bundle is not None else load_bundle()
+        self.observer = observer if observer is not None else Observer()
+        self.timings: Dict[str, float] = {}
+        warning = self._use(device)
+        self._device_warnings = [warning] if warning else []
+        self.warnings = list(self._device_warnings)
+
+    def adapt_and_segment(
+        self,
+        volume: Volume,
+        mode: str = "few-shot",
+        method: str = "confuda",
+        preset: str = DEFAULT_PRESET,
+        settings: Optional[Mapping[str, Any]] = None,
+        seed: int = 0,
+        slice: Optional[int] = None,
+        center: Optional[Tuple[float, float]] = None,
+    ) -> Result:
+        """Look, adapt, judge and segment.
+
+        Args:
+            mode: "few-shot" adapts to all slices of the heart, "one-shot" to one.
+            method: a row of the paper's table; "none" adapts nothing.
+            preset, settings: how long and how; single settings by name on top (:class:`AdaptationSettings`).
+            seed: of everything random.
+            slice: the slice of the one-shot mode, counted from 0 along the volume's slice axis; None chooses one.
+            center: of the heart, in-plane voxel indices (i, j); None finds it.
+
+        Raises:
+            ConfudaError: of the kind that says what is wrong.
+        """
+        options = {"mode": mode, "method": method, "preset": preset, "seed": seed}
+        how = check_options(mode, method, preset, settings, slice, volume)
+
+        def run() -> Result:
+            self.observer.started(str(self.device), how.steps if method != "none" else 0)
+            look = self.look(volume, center)
+            if look.crop is None:
+                self._warn(NO_HEART)
+            elif look.doubt:
+                self._warn(f"What lies at the given centre does not look like a heart: {look.doubt}.")
+            adapted = verdict = None
+            if look.crop is not None and method != "none":
+                adapted = self.adapt(look, mode, method, preset, settings, seed, slice)
+            if look.crop is not None:
+                self.observer.progress("predict", 0, 1, None)
+            if adapted is not None:
+                verdict = self.judge(look, adapted)
+            label_map = self._restore(look, verdict)
+            return Result(label_map, look, adapted, verdict, options, how, str(self.device))
+
+        return self._run(volume, run)
+
+    def segment(self, volume: Volume, center: Optional[Tuple[float, float]] = None) -> Result:
+        """Segment with the bundle's network as it is."""
+        return self.adapt_and_segment(volume, method="none", center=center)
+
+    def look(self, volume: Volume, center: Optional[Tuple[float, float]] = None) -> Look:
+        """Find the heart, and what the source network says about it. At a given ``center`` there is one, whatever the
+        network says.
+
+        Raises:
+            InputError: if ``center`` lies outside the volume.
+        """
+        with self._timed("find"):
+            self.observer.progress("find", 0, 1, None)
+            look = Look(volume, ShortAxisStack(volume.image, self.bundle.spacing_mm))
+            crop = self._crop_on_heart(look.stack, center)
+        if crop is None:
+            look.doubt = "no place in it looks like one"
+            return look
+        with self._timed("predict"):
+            opinion = self._ask(self.network, crop)
+        look.doubt = find_doubt(opinion.probabilities.argmax(axis=0), opinion.agreement, self.bundle.spacing_mm)
+        if not look.doubt or center is not None:
+            look.crop, look.opinion = crop, opinion
+        return look
+
+    def adapt(
+        self,
+        looks: Union[Look, Sequence[Look]],
+        mode: str = "few-shot",
+        method: str = "confuda",
+        preset: str = DEFAULT_PRESET,
+        settings: Optional[Mapping[str, Any]] = None,
+        seed: int = 0,
+        slice: Optional[int] = None,
+    ) -> Optional[Adapted]:
+        """Adapt a copy of the bundle's network to the slices of one volume, or of several together, that show a heart;
+        None where no slice of them does. For the arguments see :meth:`adapt_and_segment`."""
+        looks = [looks] if isinstance(looks, Look) else list(looks)
+        how = check_options(mode, method, preset, settings, slice)
+        chosen = [_choose_slices(look, mode, slice) for look in looks]
+        target = np.concatenate([_need_heart(look).slices[numbers] for look, numbers in zip(looks, chosen)])
+        if not len(target):
+            self._warn("The network sees no heart in this volume: it was not adapted.")
+            return None
+        began = time.monotonic()
+
+        def report(step: int, total: int, losses: Dict[str, float], network: DRUNet) -> None:
+            self.observer.check_cancelled()
+            self.observer.progress("adapt", step, total, (time.monotonic() - began) / step * (total - step), losses)
+            if len(looks) == 1:
+                self.observer.offer_preview(step, total, lambda: self._draw(network, _need_heart(looks[0])))
+
+        with self._timed("adapt"):
+            result = adapt(self.bundle, target, method, how, self.device, seed, report, self._warn)
+        facts = {"method": method, "mode": mode, **dataclasses.asdict(how)}
+        return Adapted(result.network, how, result.losses, chosen, facts)
+
+    def judge(self, look: Look, adapted: Adapted) -> Verdict:
+        """Compare what both networks say about a volume that shows a heart; no label is needed."""
+        with self._timed("predict"):
+            opinion = self._ask(adapted.network, _need_heart(look))
+            accepted, reason = judge_adaptation(look.opinion, opinion, adapted.losses)
+        return Verdict(accepted, reason, opinion)
+
+    def make_bundle(self, adapted: Adapted, accepted: bool = True, **facts: Any) -> Bundle:
+        """The bundle with the adapted network in place of its own, or with its own where that was not accepted.
+
+        facts: told in its description, beside method, mode and settings.
+        """
+        return derive_bundle(self.bundle, adapted.network if accepted else self.network, {**adapted.facts, **facts})
+
+    def _run(self, volume: Volume, run: Callable[[], Result]) -> Result:
+        """With the warnings and timings of ``run``. Where memory does not suffice, smaller portions were tried already,
+        by the predictor and by the adaptation: then the CPU is."""
+        began = time.monotonic()
+        self.warnings, self.timings = [], {}
+        for message in (*volume.warnings, *self._device_warnings):
+            self._warn(message)
+        with explain_memory_errors():
+            try:
+                result = run()
+            except Exception as error:
+                if self.device == CPU or not is_out_of_memory(error):
+                    raise
+                result = None
+            if result is None:
+                # Beyond the except clause, whose error holds on to what the attempt had allocated.
+                release_memory()
+                self._use("cpu")
+                self._warn("The GPU's memory does not suffice: the CPU is used.")
+                result = run()
+        result.warnings = list(self.warnings)
+        result.timings = {**self.timings, "total": time.monotonic() - began}
+        return result
+
+    def _use(self, device: str) -> str:
+        """Move to a device by its name; returns a warning, or ""."""
+        self.device, warning = choose_device(device)
+        # A copy: the bundle stays as it is, for whoever else uses it.
+        self.network = copy.deepcopy(self.bundle.segmenter).to(self.device, memory_format=torch.channels_last)
+        return warning
+
+    def _crop_on_heart(self, stack: ShortAxisStack, center: Optional[Tuple[float, float]]) -> Optional[HeartCrop]:
+        if center is None:
+            found = find_heart(self._make_predictor(self.network), stack, self.bundle.crop)
+            return stack.crop(found, self.bundle.crop) if found is not None else None
+        place = stack.locate(*center)
+        if not all(-0.5 <= c <= count - 0.5 for c, count in zip(place, stack.grid.size)):
+            raise InputError("The centre lies outside the volume: give in-plane voxel indices I,J inside it.")
+        return stack.crop(place, self.bundle.crop)
+
+    def _ask(self, network: DRUNet, crop: HeartCrop) -> Opinion:
+        return form_opinion(
+            self._make_predictor(network),
+            crop.slices,
+            slice_distance_mm=crop.stack.slice_distance_mm,
+            voxel_ml=measure_voxel_ml(crop),
+        )
+
+    def _make_predictor(self, network: DRUNet) -> Predictor:
+        return Predictor(network, self.bundle.class_weights, self.observer.check_cancelled)
+
+    def _draw(self, network: DRUNet, crop: HeartCrop) -> sitk.Image:
+        predictor = self._make_predictor(network)
+        return crop.restore(predictor.weigh(predictor.predict(crop.slices, NO_FLIP)))
+
+    def _restore(self, look: Look, verdict: Optional[Verdict]) -> sitk.Image:
+        """The label map of the network that is kept; empty where no heart was found."""
+        if look.crop is None or look.opinion is None:
+            empty = sitk.Image(look.volume.image.GetSize(), sitk.sitkUInt8)
+            empty.CopyInformation(look.volume.image)
+            return empty
+        opinion = look.opinion
+        if verdict is not None and verdict.accepted:
+            opinion = verdict.opinion
+        elif verdict is not None:
+            self._warn(f"Adaptation was not kept, since {verdict.reason}: the source network's segmentation is given.")
+        with self._timed("predict"):
+            label_map = look.crop.restore(opinion.probabilities)
+        present = set(np.unique(sitk.GetArrayViewFromImage(label_map)).tolist())
+        absent = [structure.name for structure in STRUCTURES if structure.label not in present]
+        if absent:
+            self._warn(f"Not found in this volume: {', '.join(absent)}.")
+        return label_map
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.timings[stage] = self.timings.get(stage, 0.0) + time.monotonic() - began
+
+    def _warn(self, message: str) -> None:
+        self.warnings.append(message)
+        self.observer.warning(message)
+
+
+def check_options(
+    mode: str,
+    method: str,
+    preset: str,
+    settings: Optional[Mapping[str, Any]] = None,
+    slice: Optional[int] = None,
+    volume: Optional[Volume] = None,
+) -> AdaptationSettings:
+    """The settings that ``preset`` and ``settings`` make; see :meth:`Segmenter.adapt_and_segment`.
+
+    Raises:
+        UsageError: naming the option and what it takes. InputError: if ``volume`` has no such slice.
+    """
+    for name, value, known in (("mode", mode, MODES), ("method", method, METHODS)):
+        if value not in known:
+            raise UsageError(f"Unknown {name} '{value}': choose one of {', '.join(known)}.")
+    if slice is not None and mode != "one-shot":
+        raise UsageError("A slice goes with the one-shot mode only.")
+    if slice is not None and volume is not None and not 0 <= slice < volume.slice_count:
+        raise InputError(f"There is no slice {slice}: the volume has slices 0 to {volume.slice_count - 1}.")
+    return make_settings(preset, settings or {})
+
+
+def _choose_slices(look: Look, mode: str, slice: Optional[int]) -> np.ndarray:
+    """Numbers in the stack of the slices to adapt to."""
+    if slice is not None:
+        return np.array([look.stack.frame.slice_position(slice, len(look.stack))])
+    return choose_target_slices(look.opinion.probabilities.argmax(axis=0), mode)
+
+
+def _need_heart(look: Look) -> HeartCrop:
+    if look.crop is None:
+        raise InputError(f"No heart was found in the volume: {look.doubt}.")
+    return look.crop
