@@ -148,7 +148,7 @@ def read_planes_as_volume(
     Raises:
         InputError: if there is no pixel spacing, or the pixels cannot be decoded.
     """
-    spacing, warnings = _find_spacing(planes, path, spacing_mm)
+    spacing, warnings = find_spacing(planes, path, spacing_mm)
     check_memory(4.0 * len(planes) * planes[0].rows * planes[0].columns, path)
     try:
         image = sitk.GetImageFromArray(read_pixels(planes))
@@ -168,10 +168,14 @@ def read_planes_as_volume(
     return image, warnings
 
 
-def _find_spacing(
+def find_spacing(
     planes: Sequence[Plane], path: Path, given: Optional[Sequence[float]]
 ) -> Tuple[Tuple[float, float, float], List[str]]:
-    """Spacing between columns, rows and slices in mm, and warnings."""
+    """Spacing between columns, rows and slices in mm, the given one or the stated one, and warnings.
+
+    Raises:
+        InputError: where there is none.
+    """
     first, warnings = planes[0], []
     if len(planes) > 1:
         ends = np.subtract(planes[-1].position, planes[0].position)

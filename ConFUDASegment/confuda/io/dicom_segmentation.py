@@ -15,8 +15,9 @@ import SimpleITK as sitk
 
 from confuda import __version__
 from confuda.errors import InputError, UsageError
+from confuda.imaging.parallel_slices import LARGEST_DIFFERENCE
 from confuda.io.dicom_file import keep_pydicom_quiet
-from confuda.io.dicom_folder import choose_phase, find_source
+from confuda.io.dicom_folder import choose_phase, find_source, find_spacing
 from confuda.io.dicom_plane import Plane
 from confuda.io.dicom_source import SourceImages, describe_source
 from confuda.labels import CATEGORY_CODE, CATEGORY_NAME, OWN_DATASET, STRUCTURES, map_labels
@@ -53,9 +54,9 @@ def check_dicom_output(
     path, volume = Path(path), Path(volume)
     _import_highdicom()
     planes = _find_planes(volume, frame, series)
-    source = describe_source(planes, volume)
-    if spacing_mm is not None:
-        _check_spacing(planes, spacing_mm, volume)
+    spacing, _ = find_spacing(planes, volume, spacing_mm)
+    _check_spacing(planes, spacing, volume)
+    source = describe_source(planes, volume, spacing)
     if os.path.realpath(path.parent) in {os.path.realpath(plane.path.parent) for plane in planes}:
         raise UsageError("The output would lie among the images of its series: give it another folder.")
     if not os.path.isdir(path.parent):
@@ -89,7 +90,7 @@ def write_dicom_segmentation(
     planes = _find_planes(volume, frame, series)
     labels = map_labels(sitk.GetArrayViewFromImage(labelmap), OWN_DATASET)
     _check_grid(labelmap, planes, volume)
-    segmentation = _make_segmentation(describe_source(planes, volume), labels, volume)
+    segmentation = _make_segmentation(describe_source(planes, volume, labelmap.GetSpacing()), labels, volume)
     draft = path.with_name(f".confuda-{uuid.uuid4().hex}{ENDING}")
     try:
         with keep_pydicom_quiet():
@@ -137,8 +138,10 @@ def _check_spacing(planes: Sequence[Plane], spacing_mm: Sequence[float], volume:
     """A SEG cannot state other places than its images do."""
     places = np.array([plane.position for plane in planes])
     told = float(np.linalg.norm(places[-1] - places[0]))
-    if abs(told - (len(planes) - 1) * spacing_mm[2]) > PLACE_TOLERANCE_MM:
-        raise InputError(f"The given spacing contradicts the places that {volume} states: write a .seg.nrrd instead.")
+    stated = planes[0].spacing
+    same = abs(told - (len(planes) - 1) * spacing_mm[2]) <= PLACE_TOLERANCE_MM
+    if not same or (stated is not None and not np.allclose(stated, spacing_mm[1::-1], rtol=LARGEST_DIFFERENCE)):
+        raise InputError(f"The given spacing contradicts what {volume} states: write a .seg.nrrd instead.")
 
 
 def _check_grid(labelmap: sitk.Image, planes: Sequence[Plane], volume: Path) -> None:
@@ -157,7 +160,7 @@ def _make_segmentation(source: SourceImages, labels: np.ndarray, volume: Path) -
         with keep_pydicom_quiet():
             segmentation = _build(source.headers, labels)
             _name_true_sources(segmentation, source)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, NotImplementedError) as error:
         raise InputError(f"No DICOM SEG can be written of the images in {volume}: use .seg.nrrd.") from error
     return segmentation
 

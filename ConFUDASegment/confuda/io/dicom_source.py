@@ -41,8 +41,10 @@ class SourceImages(NamedTuple):
     warnings: List[str]
 
 
-def describe_source(planes: Sequence[Plane], volume: Any) -> SourceImages:
+def describe_source(planes: Sequence[Plane], volume: Any, spacing_mm: Sequence[float]) -> SourceImages:
     """Headers that say of patient, study and place what the images say, without what is invalid.
+
+    spacing_mm: between columns, rows and slices, as the volume was read.
 
     Raises:
         InputError: naming the attribute that is missing or invalid and cannot be left empty.
@@ -59,7 +61,7 @@ def describe_source(planes: Sequence[Plane], volume: Any) -> SourceImages:
         raise InputError(f"{error.path} is damaged or incomplete: copy or export it again.") from error
     with keep_pydicom_quiet():
         common, mended = _take_valid(first)
-        headers = [_describe_plane(plane, planes[0], common) for plane in planes]
+        headers = [_describe_plane(plane, planes[0], common, spacing_mm) for plane in planes]
     warnings = [f"The DICOM SEG leaves {name} empty: the images' value is not valid DICOM." for name in sorted(mended)]
     return SourceImages(headers, tuple(planes), warnings)
 
@@ -114,7 +116,7 @@ def _choose_character_set(header: Any, text: str) -> str:
     return UNICODE
 
 
-def _describe_plane(plane: Plane, first: Plane, common: Any) -> Any:
+def _describe_plane(plane: Plane, first: Plane, common: Any, spacing_mm: Sequence[float]) -> Any:
     import pydicom
 
     header = pydicom.Dataset()
@@ -126,8 +128,8 @@ def _describe_plane(plane: Plane, first: Plane, common: Any) -> Any:
     header.Rows, header.Columns = plane.rows, plane.columns
     header.ImageOrientationPatient = _format(first.orientation or ())
     header.ImagePositionPatient = _format(plane.position or ())
-    header.PixelSpacing = _format(first.spacing or ())
-    header.SliceThickness = _format([first.thickness or first.gap or 1.0])[0]
+    header.PixelSpacing = _format([spacing_mm[1], spacing_mm[0]])
+    header.SliceThickness = _format([first.thickness or spacing_mm[2]])[0]
     return header
 
 
