@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 import math
-import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 from Testing.method.toy_adaptation import ADVERSARIAL, CPU, STEP, TINY, make_game, take_step_of_views
+from Testing.packaging.documents import run_examples
 
 from confuda.adaptation.loop import adapt
 from confuda.adaptation.methods import METHOD_CLASSES
@@ -155,16 +155,9 @@ def test_a_methods_own_terms_pull_the_network_where_they_are_lower(bundle, dim, 
 # A new method, as the developers' document has it
 
 
-def read_example() -> str:
-    section = re.search(
-        r"^## A new method\n(.*?)^## ", DEVELOPERS.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-    )
-    return re.search(r"^```python\n(.*?)^```", section.group(1), re.DOTALL | re.MULTILINE).group(1)
-
-
 def test_method_of_the_documentation_runs_as_it_stands(bundle, dim, monkeypatch) -> None:
     monkeypatch.setitem(METHOD_CLASSES, "entropy", None)
-    exec(compile(read_example(), str(DEVELOPERS), "exec"), {"__name__": "entropy"})
+    assert run_examples(DEVELOPERS, {"__name__": "entropy"}, "A new method") == 1
     adapted = adapt(bundle, dim[0], "entropy", TINY, CPU)
     assert all(math.isfinite(step["entropy"]) and step["entropy"] > 0 for step in adapted.losses)
     adaptation, _ = take_step_of_views(bundle, dim[0], "entropy")

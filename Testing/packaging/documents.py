@@ -1,15 +1,16 @@
-"""The project's documents, as a reader uses them: blocks to copy, links to follow, files that are named."""
+"""The project's documents, as a reader uses them: blocks to copy (read and run by Sybil), links and named files."""
 
 import re
 import shlex
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple
+from typing import Any, Dict, Iterator, List, NamedTuple
 
+from sybil import Document, Sybil
+from sybil.parsers.markdown import PythonCodeBlockParser
+from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 from Testing.packaging.description import REPOSITORY
 
 DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md"), *REPOSITORY.glob("examples/**/*.md")])
-INDENTED = "indented"
-"""The language of a block that is set off by four spaces."""
 
 
 class Block(NamedTuple):
@@ -32,37 +33,40 @@ class Command(NamedTuple):
         return f"{self.document}:{self.line}: {' '.join(self.words)}"
 
 
-def read_blocks(document: Path) -> List[Block]:
-    """All fenced and all indented blocks of a document."""
-    name = document.relative_to(REPOSITORY).as_posix()
-    blocks: List[Block] = []
-    lines = document.read_text(encoding="utf-8").split("\n")
-    number, after_blank, in_list = 0, True, False
-    while number < len(lines):
-        line = lines[number]
-        if line.lstrip().startswith("```"):
-            end = next(i for i in range(number + 1, len(lines)) if lines[i].lstrip().startswith("```"))
-            language = line.strip().lstrip("`").strip()
-            blocks.append(Block(name, number + 1, language, "\n".join(lines[number + 1 : end])))
-            number = end
-        elif line.startswith("    ") and line.strip() and after_blank and not in_list:
-            end = next(
-                (i for i in range(number, len(lines)) if lines[i] and not lines[i].startswith("    ")), len(lines)
-            )
-            blocks.append(Block(name, number + 1, INDENTED, "\n".join(part[4:] for part in lines[number:end]).rstrip()))
-            number = end - 1
-        elif line.strip() and not line.startswith(" "):
-            in_list = re.match(r"([-*+]|\d+\.) ", line) is not None
-        after_blank = not lines[number].strip()
-        number += 1
-    return blocks
+def read_blocks(path: Path) -> List[Block]:
+    """All fenced blocks of a document."""
+    document = Document.parse(str(path), FencedCodeBlockLexer(r"[^\n]*"))
+    name = path.relative_to(REPOSITORY).as_posix()
+    return [
+        Block(
+            name,
+            document.text.count("\n", 0, region.start) + 1,
+            region.lexemes["language"],
+            region.lexemes["source"].strip("\n"),
+        )
+        for _, region in document.regions
+    ]
+
+
+def run_examples(path: Path, names: Dict[str, Any], section: str = "") -> int:
+    """Run the Python blocks of a document, or of one of its sections (a heading's text), one after the other in the
+    namespace ``names``; returns how many there were."""
+    document = Sybil([PythonCodeBlockParser()]).parse(path)
+    document.namespace = names
+    begin = document.text.index(f"## {section}\n") if section else 0
+    end = document.text.find("\n## ", begin + 1) if section else -1
+    examples = [e for e in document if e.region.start >= begin and (end < 0 or e.region.start < end)]
+    for example in examples:
+        example.namespace = names
+        example.evaluate()
+    return len(examples)
 
 
 def read_commands(block: Block) -> Iterator[Command]:
     """The commands of a shell block: comments, `NAME=value` and the parts of `a && b` are taken apart."""
     variables: Dict[str, str] = {}
     pending, first = "", 0
-    for offset, line in enumerate(block.text.split("\n"), start=1 if block.language != INDENTED else 0):
+    for offset, line in enumerate(block.text.split("\n"), start=1):
         first = first if pending else block.line + offset
         if line.rstrip().endswith("\\"):
             pending += line.rstrip()[:-1] + " "
@@ -80,25 +84,20 @@ def read_commands(block: Block) -> Iterator[Command]:
                 yield Command(block.document, first, part)
 
 
-def read_prose(document: Path) -> str:
+def read_prose(path: Path) -> str:
     """The document without its blocks."""
-    lines = document.read_text(encoding="utf-8").split("\n")
-    for block in read_blocks(document):
-        begin = block.line - 1
-        count = block.text.count("\n") + (1 if block.language == INDENTED else 3)
-        lines[begin : begin + count] = [""] * count
-    return "\n".join(lines)
+    return re.sub(r"^ *```.*?^ *```$", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
 
 
-def read_links(document: Path) -> List[str]:
+def read_links(path: Path) -> List[str]:
     """The targets of all links and pictures."""
-    return re.findall(r"\]\(([^)\s]+)\)", read_prose(document))
+    return re.findall(r"\]\(([^)\s]+)\)", read_prose(path))
 
 
-def read_anchors(document: Path) -> List[str]:
+def read_anchors(path: Path) -> List[str]:
     """The anchors of a document's headings, as GitHub makes them."""
     anchors: List[str] = []
-    for heading in re.findall(r"^#+ (.*)$", read_prose(document), re.MULTILINE):
+    for heading in re.findall(r"^#+ (.*)$", read_prose(path), re.MULTILINE):
         plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
         slug = re.sub(r"[^\w\- ]", "", plain.strip().lower()).replace(" ", "-")
         taken = sum(anchor == slug or re.fullmatch(re.escape(slug) + r"-\d+", anchor) is not None for anchor in anchors)

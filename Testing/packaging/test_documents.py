@@ -4,10 +4,7 @@ A block is either run here, with toy data in place of the reader's and a few ste
 through the very parser that they are meant for. A command that neither is done with fails the first test.
 """
 
-import ast
-import dataclasses
 import importlib.util
-import json
 import re
 import runpy
 import shutil
@@ -24,7 +21,6 @@ from Testing.method.test_dicom_seg import write_study
 from Testing.packaging.description import REPOSITORY, cmake_value
 from Testing.packaging.documents import (
     DOCUMENTS,
-    INDENTED,
     Command,
     read_anchors,
     read_blocks,
@@ -32,11 +28,11 @@ from Testing.packaging.documents import (
     read_inline_code,
     read_links,
     read_prose,
+    run_examples,
 )
 
 SAMPLES = "ConFUDASegment/Resources/SampleData"
-SHELL = ("bash", INDENTED)
-OUTPUT = "text"
+SHELL, PYTHON, OUTPUT = "bash", "python", "text"
 RUN_IN = ("README.md", "docs/tutorial.md")
 """In these documents the commands that need no data of somebody's and no hours are run, one after the other."""
 
@@ -58,10 +54,10 @@ PARSED_AND_TESTED_IN = {
 LARGEST_PICTURE = 300_000
 LARGEST_SUM_OF_PICTURES = 3_000_000
 
-SHELL_BLOCKS = [block for path in DOCUMENTS for block in read_blocks(path) if block.language in SHELL]
+SHELL_BLOCKS = [block for path in DOCUMENTS for block in read_blocks(path) if block.language == SHELL]
 COMMANDS = [command for block in SHELL_BLOCKS for command in read_commands(block)]
 PYTHON_DOCUMENTS = sorted(
-    {block.document for path in DOCUMENTS for block in read_blocks(path) if block.language == "python"}
+    {block.document for path in DOCUMENTS for block in read_blocks(path) if block.language == PYTHON}
 )
 documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(REPOSITORY).as_posix())
 
@@ -69,7 +65,9 @@ documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path
 @documents
 def test_each_block_is_of_a_known_kind(document):
     for block in read_blocks(document):
-        assert block.language in (*SHELL, "python", OUTPUT), f"{block.document}:{block.line}: {block.language!r}"
+        assert block.language in (SHELL, PYTHON, OUTPUT), f"{block.document}:{block.line}: {block.language!r}"
+    # What is set off by blanks alone is read by nobody here.
+    assert not re.findall(r"^    (?:confuda|make|pip|python) .*", read_prose(document), re.MULTILINE)
 
 
 def test_there_are_commands_to_check():
@@ -198,17 +196,15 @@ def check_outputs(command: Command) -> None:
 @pytest.mark.parametrize("document", [name for name in PYTHON_DOCUMENTS if name not in PARSED_AND_TESTED_IN])
 def test_examples_for_the_python_console_run_one_after_the_other(document, request, monkeypatch, tmp_path):
     """On the host with the scripted worker where Slicer is meant, in plain Python elsewhere."""
-    blocks = [block for block in read_blocks(REPOSITORY / document) if block.language == "python"]
     names = {}
-    if any("slicer." in block.text for block in blocks):
+    if "slicer." in (REPOSITORY / document).read_text(encoding="utf-8"):
         request.getfixturevalue("bench")
         request.getfixturevalue("phantom").addVolume()
         import slicer
 
         names["slicer"] = slicer
     monkeypatch.chdir(tmp_path)
-    for block in blocks:
-        exec(compile("\n" * block.line + block.text, str(REPOSITORY / document), "exec"), names)
+    assert run_examples(REPOSITORY / document, names)
 
 
 @pytest.mark.parametrize("document", [name for name in PYTHON_DOCUMENTS if name in PARSED_AND_TESTED_IN])
@@ -261,97 +257,3 @@ def test_pictures_are_small_and_used():
         assert picture.stat().st_size <= LARGEST_PICTURE, picture
         assert picture in linked, f"no document shows {picture.relative_to(REPOSITORY)}"
     assert sum(picture.stat().st_size for picture in pictures) <= LARGEST_SUM_OF_PICTURES
-
-
-def find_names(path: Path) -> set:
-    """All that a Python file defines: functions, classes, methods, attributes, variables, fields."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            names.add(node.name)
-        elif isinstance(node, ast.Attribute):
-            names.add(node.attr)
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            names.add(node.id)
-    return names
-
-
-def test_each_formula_is_where_the_method_page_says():
-    package = REPOSITORY / "ConFUDASegment" / "confuda"
-    from confuda.adaptation.settings import AdaptationSettings
-
-    settings = {field.name for field in dataclasses.fields(AdaptationSettings)}
-    checked = 0
-    for line in (REPOSITORY / "docs" / "method.md").read_text(encoding="utf-8").split("\n"):
-        path = None
-        for code in read_inline_code(line):
-            if re.fullmatch(r"[\w/]+\.py", code):
-                path = package / code
-                assert path.is_file(), code
-                checked += 1
-            elif path is not None and re.fullmatch(r"\.?[A-Za-z_][\w.]*", code) and not code.endswith(".json"):
-                missing = [name for name in code.strip(".").split(".") if name not in find_names(path) | settings]
-                assert not missing or code == "class_weights", f"{path.name} has no {code}"
-                checked += 1
-    assert checked > 35
-
-
-def test_shipped_values_of_the_method_page_are_the_defaults():
-    from confuda.adaptation.settings import AdaptationSettings
-
-    defaults = {field.name: field.default for field in dataclasses.fields(AdaptationSettings)}
-    words = {"yes": True, "no": False, "mean": True}
-    checked = 0
-    for line in (REPOSITORY / "docs" / "method.md").read_text(encoding="utf-8").split("\n"):
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if len(cells) == 4 and re.fullmatch(r"`\w+`", cells[1]):
-            name, said = cells[1].strip("`"), cells[2]
-            assert name in defaults, name
-            number = re.match(r"[\d.]+", said)
-            if said in words:
-                assert defaults[name] is words[said], name
-                checked += 1
-            elif number:
-                assert defaults[name] == float(number.group()), name
-                checked += 1
-    assert checked >= 7
-
-
-def test_figures_of_the_limits_page_are_those_that_were_measured():
-    """`docs/pictures/limits.json` is what docs/pictures/draw_limits.py wrote beside the pictures."""
-    records = json.loads((REPOSITORY / "docs" / "pictures" / "limits.json").read_text(encoding="utf-8"))
-    text = (REPOSITORY / "docs" / "limits.md").read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| \[?`?([\w-]+)`?[^|]*\| (.*) \|$", text, re.MULTILINE))
-    for name, record in records.items():
-        assert f"pictures/limit-{name}.jpg" in text
-        cells = [cell.strip() for cell in rows[name].split("|")]
-        for method, said in zip(("none", "confuda"), cells):
-            dice = record[method].get("dice")
-            assert said == (" ".join(f"{dice[key]:.2f}" for key in ("MYO", "LV", "RV")) if dice else "empty"), name
-
-
-def test_version_is_the_same_everywhere():
-    from confuda import __version__
-
-    citation = (REPOSITORY / "CITATION.cff").read_text(encoding="utf-8")
-    assert re.search(r"^version: (\S+)$", citation, re.MULTILINE).group(1) == __version__
-    changes = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
-    assert re.search(r"^## (\S+)", changes, re.MULTILINE).group(1) == __version__
-
-
-def test_citation_has_what_its_format_requires():
-    """Of the schema of CFF 1.2.0; it was checked whole by cffconvert when it was written."""
-    citation = (REPOSITORY / "CITATION.cff").read_text(encoding="utf-8")
-    keys = re.findall(r"^([\w-]+):", citation, re.MULTILINE)
-    assert {"cff-version", "message", "title", "authors"} <= set(keys) and len(keys) == len(set(keys))
-    assert "cff-version: 1.2.0\n" in citation and "license: Apache-2.0\n" in citation
-    assert f'repository-code: "{cmake_value("EXTENSION_HOMEPAGE")}"' in citation
-    for text in ("2206.03888", "10.1109/TMI.2018.2837502"):
-        assert text in citation
-
-
-def test_help_of_the_module_leads_to_documents():
-    text = (REPOSITORY / "ConFUDASegment" / "ConFUDASegment.py").read_text(encoding="utf-8")
-    assert f'DOCUMENTS = "{cmake_value("EXTENSION_HOMEPAGE")}/blob/main/docs"' in text
-    links = re.findall(r"\{page\}/([\w.]+)", text)
-    assert len(links) >= 3 and all((REPOSITORY / "docs" / link).is_file() for link in links)

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from Testing.packaging.documents import run_examples
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "slicer.md"
 
@@ -12,12 +13,7 @@ def test_console_examples_run_one_after_the_other(bench, phantom, capsys):
     import slicer
 
     phantom.addVolume()
-    examples = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(examples) >= 5
-    names = {"slicer": slicer}
-    for example in examples:
-        exec(compile(example, str(DOCUMENT), "exec"), names)
-
+    assert run_examples(DOCUMENT, {"slicer": slicer}) >= 5
     printed = capsys.readouterr().out
     assert "adapt 4/20" in printed and "Cancelled" in printed and "voxels" in printed
 
