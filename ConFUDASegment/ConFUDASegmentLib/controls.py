@@ -4,12 +4,14 @@ Each control is tied to one parameter here instead of by parameterNodeWrapper's 
 an int on a slider before Slicer 5.10, nor a combo box whose shown text is a translation of its value.
 """
 
+import os
 from typing import Any, Callable, Dict, List
 
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLTableNode
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import parameterNodeWrapper
 
+from .devices import Device
 from .request import METHODS, MODES, PRESETS, SegmentationRequest
 
 
@@ -199,6 +201,17 @@ def fillChoices(ui: Any) -> None:
     ):
         for value in values:
             combo.addItem(texts.get(value, value), value)
+
+
+def fillDevices(combo: Any, devices: List[Device]) -> None:
+    """Automatic, the processor, and each graphics card that torch can use. The parameters are not touched."""
+    choices = [("auto", _("Automatic")), ("cpu", _("CPU ({count} cores)").format(count=os.cpu_count() or 1))]
+    choices += [(gpu.id, gpu.name) for gpu in devices if gpu.usable and gpu.id != "cpu"]
+    wasBlocked = combo.blockSignals(True)
+    combo.clear()
+    for value, text in choices:
+        combo.addItem(text, value)
+    combo.blockSignals(wasBlocked)
 
 
 def _modeNames() -> Dict[str, str]:

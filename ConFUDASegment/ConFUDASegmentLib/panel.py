@@ -1,6 +1,5 @@
 """The panel: shows the parameters, starts and cancels the jobs, shows their progress and result."""
 
-import os
 from typing import Any, Callable, List, Optional
 
 import qt
@@ -10,12 +9,13 @@ from slicer.i18n import tr as _
 
 from . import errors, views
 from .batch import Batch, VolumeList
-from .controls import Bindings, bindControls, fillChoices, replaceUnknownChoices, requestOf
+from .controls import Bindings, bindControls, fillChoices, fillDevices, replaceUnknownChoices, requestOf
 from .devices import DeviceProbe, TimeEstimate, duration
 from .display import ERROR, INFO, SUCCESS, WARNING, Folding, ResultDisplay, RunDisplay, StatusLine, inputsHeader
 from .errors import ConFUDAError, InvalidInputError, JobCancelledError
 from .installing import Dependencies
 from .job import CANCELLING, FINISHED, SegmentationJob
+from .joining import JoinSuggestion
 from .request import SegmentationRequest
 from .results import useColors
 from .scene_in import checkVolume, sliceAtView
@@ -54,10 +54,11 @@ class Panel:
         self._result = ResultDisplay(ui)
         self._several = VolumeList(ui.severalButton, ui.severalList)
         self._several.changed.connect(self._refresh)
+        self._joining = JoinSuggestion(ui, self._onJoined)
         self._clock = qt.QTimer()
         self._clock.timeout.connect(self._showTime)
         fillChoices(ui)
-        self._fillDevices()
+        fillDevices(ui.deviceCombo, [])
         self._bindings = Bindings(bindControls(ui), self._refresh)
         ui.severalList.visible = False
         ui.severalButton.clicked.connect(self._onSeveral)
@@ -91,6 +92,7 @@ class Panel:
         """Once, and only where PyTorch is there to be asked."""
         if not self._probe.devices and not self._dependencies.missing():
             self._probe.start()
+        self._joining.look()
         self._refresh()
 
     def close(self) -> None:
@@ -99,6 +101,7 @@ class Panel:
         self._probe.stop()
         self._probe.found.disconnect(self._onDevices)
         self._logic.jobStarted.disconnect(self._onJobStarted)
+        self._joining.close()
         self.setParameterNode(None)
 
     # Controls to request
@@ -149,6 +152,12 @@ class Panel:
         if self._several.isOpen and self._parameters is not None:
             self._several.tick(self._parameters.inputVolume)
         self._refresh()
+
+    def _onJoined(self, volumeNode: Any) -> None:
+        if self._parameters is not None:
+            self._several.close()
+            self._parameters.inputVolume = volumeNode
+            views.showVolume(volumeNode)
 
     def _onCurrentSlice(self, *_arguments: Any) -> None:
         sliceNode = views.redSliceNode()
@@ -280,19 +289,9 @@ class Panel:
             return 0
 
     def _onDevices(self) -> None:
-        self._fillDevices()
+        fillDevices(self.ui.deviceCombo, self._probe.devices)
         self._bindings.toControls()
         self._refresh()
-
-    def _fillDevices(self) -> None:
-        choices = [("auto", _("Automatic")), ("cpu", _("CPU ({count} cores)").format(count=os.cpu_count() or 1))]
-        choices += [(gpu.id, gpu.name) for gpu in self._probe.devices if gpu.usable and gpu.id != "cpu"]
-        combo = self.ui.deviceCombo
-        wasBlocked = combo.blockSignals(True)
-        combo.clear()
-        for value, text in choices:
-            combo.addItem(text, value)
-        combo.blockSignals(wasBlocked)
 
     # How things look
 

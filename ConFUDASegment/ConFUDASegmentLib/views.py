@@ -20,6 +20,12 @@ def redSliceNode() -> Optional[Any]:
     return slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed")
 
 
+def showVolume(volumeNode: Any) -> None:
+    """In all slice views, as after loading it."""
+    if slicer.app.layoutManager() is not None:
+        slicer.util.setSliceViewerLayers(background=volumeNode, fit=True)
+
+
 def showHeart(segmentationNode: Any, volumeNode: Optional[Any]) -> None:
     """The slice views that show the volume go to the heart and fit it; the 3D views show it large.
 

@@ -148,7 +148,7 @@ def test_slicer_side_imports_no_torch(source):
                 assert "def main() -> None:" in ast.unparse(source)  # the probe, which runs in a process of its own
             if top == "confuda":
                 allowed = ("confuda.labels", "confuda.adaptation.settings", "confuda.errors", "confuda.privacy")
-                allowed += ("confuda.inference.plausibility",)
+                allowed += ("confuda.inference.plausibility", "confuda.imaging.parallel_slices")
                 assert module in allowed, module
 
 
