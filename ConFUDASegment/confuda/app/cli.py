@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import threading
-from pathlib import Path
 from typing import Any, Callable, Dict, NoReturn, Optional, Sequence
 
 from confuda.app.job import Job, read_options
@@ -79,29 +78,20 @@ def _run_adapt(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _strip_ending(volume: Path) -> str:
-    """The name of a volume without .nii.gz, .nrrd and the like; a DICOM folder keeps its whole name."""
-    name = volume.resolve().name
-    for ending in (".nii.gz", ".seg.nrrd", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd"):
-        if name.lower().endswith(ending):
-            return name[: -len(ending)]
-    return name
-
-
 def _run_segment(arguments: argparse.Namespace) -> int:
     from confuda.app.run import run_job
+    from confuda.cohort.volumes import name_outputs
+    from confuda.io.volume_file import may_be_dicom
 
     same = read_options(arguments, SEGMENT_OPTIONS)
     try:
         arguments.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"The folder {arguments.output} cannot be made: {error.strerror}.") from error
-    outputs = [arguments.output / f"{_strip_ending(volume)}.seg.nrrd" for volume in arguments.volumes]
-    if len(set(outputs)) < len(outputs):
-        raise UsageError("Two of the volumes have the same name: segment them into folders of their own.")
     summaries, worst = [], 0
-    for volume, output in zip(arguments.volumes, outputs):
-        job = Job(volume, output, method="none", **same)
+    for volume, name in zip(arguments.volumes, name_outputs(arguments.volumes)):
+        dicom_seg = arguments.output / f"{name}.dcm" if arguments.dicom_seg and may_be_dicom(volume) else None
+        job = Job(volume, arguments.output / f"{name}.seg.nrrd", method="none", dicom_seg=dicom_seg, **same)
         observer = _make_observer()
         try:
             summaries.append(run_job(job, observer))
@@ -267,6 +257,7 @@ def _run_cohort(arguments: argparse.Namespace) -> int:
         adaptation=given,
         segment_only=arguments.segment_only,
         adapt_on=arguments.adapt_on,
+        dicom_seg=arguments.dicom_seg,
         pattern=arguments.match,
         pool=PoolOptions(**{name: getattr(arguments, name) for name in where}),
     )

@@ -154,7 +154,8 @@ class Job:
 
     report: folder for ``report.html``, with ``uncertainty.nrrd`` beside it unless ``uncertainty`` names another file.
     Both are written after the segmentation: what goes wrong with them does not cost it. preview_folder: for early label
-    maps, which the worker tells of. frame, series, spacing_mm: see :func:`confuda.io.volume_file.read_volume`.
+    maps, which the worker tells of. dicom_seg: for a DICOM SEG beside the output. frame, series, spacing_mm:
+    see :func:`confuda.io.volume_file.read_volume`.
     """
 
     volume: Path = option(PATH, "NIfTI, Analyze, NRRD, MetaImage, or a DICOM folder, file or DICOMDIR", flag="volume")
@@ -193,6 +194,7 @@ class Job:
         FILE, "entropy from 0 to 1 on the volume's grid, .nrrd or .nii.gz", default=None
     )
 
+    dicom_seg: Optional[Path] = option(PATH, flag=None, default=None)
     frame: Optional[int] = option(
         whole(0, 100_000, optional=True), "which frame of a cine, from 0", flag="--frames", use=READ, default=None
     )

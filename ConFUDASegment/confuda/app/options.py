@@ -75,10 +75,15 @@ def _add_segment(commands: Any) -> None:
     segment.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the .seg.nrrd files"
     )
-    add_options(segment, ("bundle",), required=True)
-    add_options(segment, [name for name in SEGMENT_OPTIONS if name != "bundle"])
+    add_options(segment, SEGMENT_OPTIONS)
+    _add_dicom_seg(segment)
     segment.add_argument("--json", action="store_true", help="the summaries as one JSON list on stdout")
     segment.set_defaults(run="segment")
+
+
+def _add_dicom_seg(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dicom-seg", action="store_true", help="of DICOM volumes also NAME.dcm, a DICOM SEG, which "
+                        "names the patient as its images do")  # fmt: skip
 
 
 def _add_train(commands: Any) -> None:
@@ -201,6 +206,7 @@ def _add_cohort(commands: Any) -> None:
     cohort.add_argument("--memory-limit", metavar="SIZE", help="of a worker here, e.g. 4GiB (memory / workers)")
     cohort.add_argument("--retries", type=int, default=2, metavar="N", help="further tries of a case whose worker died")
     add_options(cohort, COHORT_OPTIONS)
+    _add_dicom_seg(cohort)
     cohort.add_argument("--segment-only", action="store_true", help="no adaptation: the bundle as it is")
     cohort.add_argument("--adapt-on", nargs="+", default=[], metavar=("N", "VOLUME"), help="adapt once, to N volumes "
                         "or to these, keep DIR/adapted-bundle, and segment all with it: seconds a volume")  # fmt: skip

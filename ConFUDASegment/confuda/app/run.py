@@ -69,6 +69,10 @@ def check_job(job: Job) -> List[str]:
         warnings = check_dicom_output(job.volume, output, **job.list_for(READ))
     else:
         find_ending(output)
+    if job.dicom_seg is not None:
+        from confuda.io.dicom_segmentation import check_dicom_output
+
+        warnings += check_dicom_output(job.volume, job.dicom_seg, **job.list_for(READ))
     if output.resolve() == Path(job.volume).resolve():
         raise UsageError("The output would overwrite the volume: give it another name.")
     if not os.path.isdir(output.parent):
@@ -135,6 +139,10 @@ def _write_labels(label_map: sitk.Image, job: Job) -> None:
         write_dicom_segmentation(label_map, job.volume, job.output, job.frame, job.series)
     else:
         write_segmentation(label_map, job.output)
+    if job.dicom_seg is not None:
+        from confuda.io.dicom_segmentation import write_dicom_segmentation
+
+        write_dicom_segmentation(label_map, job.volume, job.dicom_seg, job.frame, job.series)
 
 
 def _make_case(

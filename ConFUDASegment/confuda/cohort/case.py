@@ -13,6 +13,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 from confuda.cohort.record import DONE, FAILED, CaseFiles, write_record
 from confuda.cohort.volumes import CohortVolume, list_files
 from confuda.errors import ConfudaError, MemoryExhausted, explain_memory_errors
+from confuda.io.volume_file import may_be_dicom
 from confuda.privacy import hide_paths
 
 STAGE_PREFIX = "confuda-series-"
@@ -26,7 +27,7 @@ class CaseTask:
     """What a worker needs to know of a case; it travels as a pickle between our own processes.
 
     threads: CPU threads to use. bundle: its folder, None for the shipped one. adaptation: arguments of
-    :meth:`confuda.Segmenter.adapt_and_segment` by name.
+    :meth:`confuda.Segmenter.adapt_and_segment` by name. dicom_seg: whether a DICOM volume gets a DICOM SEG as well.
     """
 
     volume: CohortVolume
@@ -36,6 +37,11 @@ class CaseTask:
     bundle: Optional[Path] = None
     device: str = "auto"
     adaptation: Dict[str, Any] = field(default_factory=dict)
+    dicom_seg: bool = False
+
+    @property
+    def writes_dicom_seg(self) -> bool:
+        return self.dicom_seg and (bool(self.volume.series) or may_be_dicom(self.volume.path))
 
 
 def run_case(task: CaseTask) -> Dict[str, Any]:
@@ -47,7 +53,7 @@ def run_case(task: CaseTask) -> Dict[str, Any]:
     began = time.monotonic()
     use_threads(task.threads)
     # What an earlier volume or setting left must not look like this run's result; the record goes first.
-    for path in (task.files.record, task.files.picture, task.files.segmentation):
+    for path in (task.files.record, task.files.picture, task.files.segmentation, task.files.dicom_seg):
         path.unlink(missing_ok=True)
     record: Dict[str, Any] = {"key": task.key, "name": task.volume.name, "volume": task.volume.relative}
     try:
@@ -63,6 +69,7 @@ def run_case(task: CaseTask) -> Dict[str, Any]:
             reason="",
             summary=summary,
             has_picture=pictured,
+            has_dicom_seg=task.writes_dicom_seg,
             segmentation_bytes=task.files.segmentation.stat().st_size,
         )
     record["seconds"] = round(time.monotonic() - began, 2)
@@ -90,6 +97,7 @@ def hide_names(text: str, task: CaseTask) -> str:
     for path in [*files, task.volume.path]:
         text = text.replace(str(path), "the volume")
     text = text.replace(str(task.files.segmentation), "the segmentation")
+    text = text.replace(str(task.files.dicom_seg), "the DICOM SEG")
     text = text.replace(str(task.files.segmentation.parent), "of the segmentations")
     text = hide_paths(text)
     return text[:1].upper() + text[1:]
@@ -97,15 +105,21 @@ def hide_names(text: str, task: CaseTask) -> str:
 
 def _segment(task: CaseTask) -> Tuple[Dict[str, Any], bool]:
     from confuda.bundle.format import load_bundle
+    from confuda.io.dicom_segmentation import check_dicom_output, write_dicom_segmentation
     from confuda.io.volume_file import read_volume
     from confuda.segmenter import Segmenter
 
     with stage_volume(task.volume) as path, explain_memory_errors():
+        mended = check_dicom_output(path, task.files.dicom_seg) if task.writes_dicom_seg else []
         segmenter = Segmenter(load_bundle(task.bundle), task.device)
         result = segmenter.adapt_and_segment(read_volume(path), **task.adaptation)
         result.save(task.files.segmentation)
+        if task.writes_dicom_seg:
+            write_dicom_segmentation(result.label_map, path, task.files.dicom_seg)
         pictured = _draw_picture(path, task.files)
-    return result.summarise(), pictured
+    summary = result.summarise()
+    summary["warnings"] = [*mended, *summary["warnings"]]
+    return summary, pictured
 
 
 @contextmanager

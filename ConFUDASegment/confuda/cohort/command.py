@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import time
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +48,7 @@ class CohortOptions:
     adaptation: arguments of :meth:`confuda.Segmenter.adapt_and_segment` by name, for each volume. adapt_on: empty to
     adapt to each volume; else one number, or paths of volumes below ``folder``. pattern: which volumes to take, by
     their path below ``folder``. segment_only: no adaptation, the bundle as it is.
+    dicom_seg: a DICOM SEG of each DICOM volume beside its segmentation.
     """
 
     folder: Path
@@ -55,6 +57,7 @@ class CohortOptions:
     device: str = "auto"
     adaptation: Dict[str, Any] = field(default_factory=dict)
     segment_only: bool = False
+    dicom_seg: bool = False
     adapt_on: Sequence[str] = ()
     pattern: str = "*"
     pool: PoolOptions = field(default_factory=PoolOptions)
@@ -194,7 +197,8 @@ class _Cohort:
         for volume in self.volumes:
             files = name_case_files(self.options.output.absolute(), volume.name)
             try:
-                key = make_key(volume, bundle_hash, adaptation)
+                more = {"dicom_seg": True} if self.options.dicom_seg else {}
+                key = make_key(volume, bundle_hash, {**adaptation, **more})
             except OSError as error:
                 self.records[volume.name] = _make_failure(volume, "", f"The volume is gone: {error.strerror}.")
                 continue
@@ -203,7 +207,8 @@ class _Cohort:
                 self.records[volume.name] = record
                 continue
             threads, device = self.options.pool.share_threads(), self.options.device
-            tasks.append(CaseTask(volume, files, key, threads, bundle.resolve(), device, adaptation))
+            task = CaseTask(volume, files, key, threads, bundle.resolve(), device, adaptation, self.options.dicom_seg)
+            tasks.append(task)
         return tasks
 
     def _adapt_once(self, pool: _LatePool, bundle: Path, bundle_hash: str) -> Path:
@@ -252,7 +257,9 @@ class _Cohort:
         wanted = self.options.adapt_on
         if wanted[0].isdecimal():
             return choose_volumes(self.volumes, int(wanted[0]))
-        by_path = {volume.path.resolve(): volume for volume in self.volumes if not volume.series}
+        # A DICOM folder of several stacks has no path that tells one of them.
+        count = Counter(volume.path for volume in self.volumes)
+        by_path = {volume.path.resolve(): volume for volume in self.volumes if count[volume.path] == 1}
         chosen = []
         for text in wanted:
             volume = by_path.get(Path(text).resolve())

@@ -24,6 +24,11 @@ class CaseFiles(NamedTuple):
     picture: Path
     record: Path
 
+    @property
+    def dicom_seg(self) -> Path:
+        """Of a DICOM volume, where it is asked for."""
+        return self.segmentation.with_name(f"{self.record.stem}.dcm")
+
 
 def name_case_files(output: Path, name: str) -> CaseFiles:
     """The files of the case ``name`` in the cohort's output folder."""
@@ -73,6 +78,7 @@ def is_complete(record: Optional[Dict[str, Any]], key: str, files: CaseFiles) ->
         whole = files.segmentation.stat().st_size == record["segmentation_bytes"]
     except (OSError, KeyError):
         return False
+    whole = whole and (not record.get("has_dicom_seg") or files.dicom_seg.is_file())
     return whole and (not record.get("has_picture") or files.picture.is_file())
 
 

@@ -5,10 +5,11 @@ import glob
 import hashlib
 import os
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Sequence, Set, Tuple
 
-from confuda.errors import InputError
+from confuda.errors import InputError, UsageError
 from confuda.io.dicom_file import DamagedDicom, starts_as_dicom
 from confuda.io.dicom_folder import DIRECTORY_NAME, index_files, may_belong
 from confuda.io.dicom_join import find_stacks
@@ -159,6 +160,23 @@ def make_names(relatives: Sequence[str]) -> List[str]:
             name = f"{shortened}-{hashlib.sha256(relative.encode()).hexdigest()[:8]}"
         names.append(name)
     return names
+
+
+def name_outputs(volumes: Sequence[Path]) -> List[str]:
+    """A name for each volume's output: that of the file or folder, or made of the path where two have the same.
+
+    Raises:
+        UsageError: if a volume is there twice.
+    """
+    places = [Path(os.path.abspath(volume)) for volume in volumes]
+    if len({os.path.realpath(place) for place in places}) < len(places):
+        raise UsageError("One of the volumes is given twice: give each once.")
+    plain = [re.sub(r"\.(dcm|ima)$", "", strip_ending(place.name), flags=re.IGNORECASE) or "volume" for place in places]
+    counted = Counter(name.casefold() for name in plain)
+    above = os.path.commonpath([place.parent for place in places])
+    by_path = make_names([place.relative_to(above).as_posix() for place in places])
+    names = [long if counted[name.casefold()] > 1 else name for name, long in zip(plain, by_path)]
+    return by_path if len({name.casefold() for name in names}) < len(names) else names
 
 
 def list_files(volume: CohortVolume) -> List[Path]:

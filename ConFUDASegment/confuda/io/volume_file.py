@@ -83,6 +83,11 @@ def read_image(path: Union[str, Path]) -> sitk.Image:
     return _read(Path(path), False, None, None, None)[0][0]
 
 
+def may_be_dicom(path: Path) -> bool:
+    """Whether what is to be read there can only be DICOM: a folder, or a file as of :func:`is_dicom`."""
+    return os.path.isdir(path) or is_dicom(path)
+
+
 def is_dicom(path: Path) -> bool:
     """Whether a file is to be read as DICOM: a DICOMDIR, or what starts as DICOM does and is not named otherwise."""
     if path.name.upper() == DIRECTORY_NAME:
@@ -101,7 +106,7 @@ def _read(
     check_name(path)
     if spacing_mm is not None and (len(spacing_mm) != 3 or not all(0 < mm < float("inf") for mm in spacing_mm)):
         raise UsageError("A spacing is three lengths in mm: between columns, rows and slices.")
-    if os.path.isdir(path) or is_dicom(path):
+    if may_be_dicom(path):
         return _read_dicom(path, is_cine, frame, series, spacing_mm)
     if series is not None:
         raise UsageError(f"{path} is no DICOM: --series goes with DICOM only.")
