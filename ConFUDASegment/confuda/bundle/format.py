@@ -283,9 +283,15 @@ def check_bundle_place(folder: Path) -> None:
     """Whether a bundle may be written as ``folder``.
 
     Raises:
-        InputError: if it exists and is no bundle, which would be lost.
+        InputError: if it exists and is no bundle, which would be lost; or if no system call takes such a path.
     """
-    if os.path.lexists(folder) and not os.path.isfile(Path(folder) / DESCRIPTION_NAME):
+    try:
+        os.lstat(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise InputError(f"The bundle cannot be written to {folder}: {error.strerror}.") from error
+    if not os.path.isfile(Path(folder) / DESCRIPTION_NAME):
         raise InputError(f"{folder} exists and is no bundle: choose another folder.")
 
 
