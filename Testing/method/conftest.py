@@ -36,3 +36,11 @@ def noisy(plain):
     slices, labels = plain
     noise = np.random.default_rng(0).normal(0, 0.3, slices.shape)
     return np.clip(slices + noise, 0, 1).astype(np.float32), labels
+
+
+@pytest.fixture(scope="session")
+def scanner_folder(tmp_path_factory):
+    """What a cohort is run on: see :func:`write_scanner_folder`."""
+    from Testing.method.toy_cohort import write_scanner_folder
+
+    return write_scanner_folder(tmp_path_factory.mktemp("scanner"))

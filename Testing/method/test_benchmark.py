@@ -16,12 +16,9 @@ from Testing.method.toy_mscmrseg import write_patient
 from confuda.app.cli import main
 from confuda.benchmark import source_model
 from confuda.benchmark.cells import CellRunner, choose_middle_slice
-from confuda.benchmark.command import PAPER_METHODS
 from confuda.benchmark.folds import make_folds
-from confuda.benchmark.published import TABLE1, TABLE2
-from confuda.benchmark.recipe import RECIPES, SETTINGS, make_recipe
+from confuda.benchmark.recipe import SETTINGS, make_recipe
 from confuda.benchmark.source_model import gather_styles, prepare_source
-from confuda.benchmark.tables import TableRow, format_markdown
 from confuda.errors import InputError, UsageError
 from confuda.io.segmentation_file import read_segmentation
 from confuda.measure.metrics import evaluate
@@ -80,21 +77,6 @@ def read_rows(path: Path) -> List[Dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_no_patient_is_two_things_and_each_is_tested_once(tmp_path, seed) -> None:
-    for number in range(1, 13):
-        write_patient(tmp_path, number)
-    patients = find_mscmrseg_patients(tmp_path)
-    folds = make_folds(patients, 5, seed)
-    assert sorted(patient.number for fold in folds for patient in fold.test) == list(range(1, 13))
-    for fold in folds:
-        parts = [{patient.name for patient in part} for part in (fold.source, fold.target, fold.test)]
-        assert sum(len(part) for part in parts) == len(set.union(*parts)) == 12
-        assert len(fold.source) > len(fold.target) > 0
-    assert make_folds(patients, 5, seed) == folds
-    assert make_folds(patients, 5, seed + 1) != folds
-
-
 def test_what_is_not_labelled_is_never_source_nor_test(toy_folder) -> None:
     for fold in make_folds(find_mscmrseg_patients(toy_folder), 2, 0):
         assert {patient.number for patient in fold.target} >= {7, 8}
@@ -125,6 +107,7 @@ def test_style_transfer_sees_bssfp_and_t2_of_the_source_and_no_label(toy_folder)
     assert not any("LGE" in name for name in styles.names)
 
 
+@pytest.mark.slow
 def test_interrupted_source_training_goes_on_as_if_it_had_not_stopped(toy_folder, tmp_path, monkeypatch) -> None:
     recipe = make_recipe("small", TINY)
     fold = make_folds(find_mscmrseg_patients(toy_folder), 2, 0)[0]
@@ -227,6 +210,7 @@ def test_the_mean_of_the_table_is_that_of_the_cells(finished) -> None:
     assert float(row["dice_RV_std"]) == pytest.approx(np.mean([np.std(cell) for cell in values]), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_table_2_takes_the_cells_it_shares_and_runs_the_others(finished, toy_folder, capsys) -> None:
     before = {path: path.stat().st_mtime_ns for path in (finished / "cells").iterdir()}
     assert main(make_arguments("table2", toy_folder, finished, "--settings", "one-shot")) == 0
@@ -239,6 +223,7 @@ def test_table_2_takes_the_cells_it_shares_and_runs_the_others(finished, toy_fol
         assert first["dice_average_mean"] == second["dice_average_mean"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_table_is_the_same_in_the_end(finished, toy_folder, tmp_path, capsys) -> None:
     chosen = ["--methods", "adaptseg", "fuda", "confuda", "--settings", "one-shot"]
     arguments = make_arguments("table1", toy_folder, tmp_path / "out", *chosen)
@@ -263,6 +248,7 @@ def test_an_interrupted_table_is_the_same_in_the_end(finished, toy_folder, tmp_p
     assert (tmp_path / "out" / "table1.csv").read_text(encoding="utf-8") == (finished / "table1.csv").read_text()
 
 
+@pytest.mark.slow
 def test_a_damaged_cell_and_another_recipe_are_run_anew(finished, toy_folder, capsys) -> None:
     only = ["--methods", "fuda", "--settings", "one-shot", "--only-folds", "2"]
     arguments = make_arguments("table1", toy_folder, finished, *only)
@@ -286,6 +272,7 @@ def test_without_matplotlib_the_tables_are_there_all_the_same(finished, toy_fold
     assert "matplotlib" in streams.err and "table1.csv" in streams.out and ".png" not in streams.out
 
 
+@pytest.mark.slow
 def test_the_control_and_the_source_network_are_rows_of_their_own(toy_folder, tmp_path) -> None:
     chosen = ["--methods", "source", "--settings", "full", "--only-folds", "1", "--seeds", "1", "2"]
     assert main(make_arguments("table1", toy_folder, tmp_path, *chosen)) == 0
@@ -296,50 +283,6 @@ def test_the_control_and_the_source_network_are_rows_of_their_own(toy_folder, tm
 def test_table_2_has_its_own_rows(toy_folder, tmp_path, capsys) -> None:
     assert main(make_arguments("table2", toy_folder, tmp_path, "--methods", "fuda")) == 2
     assert "table1" in capsys.readouterr().err
-
-
-def test_published_figures_are_copied_without_a_slip() -> None:
-    assert {key for key in TABLE1 if key[0] != "-"} == {(s, m) for s in SETTINGS for m in PAPER_METHODS}
-    for row in TABLE1.values():
-        for figures, rounding in ((row.dice, 0.011), (row.hd95, 0.11)):
-            if figures[0] is not None:
-                mean = np.mean([figure.mean for figure in figures[:3]])
-                assert figures[3].mean == pytest.approx(mean, abs=rounding)
-    # The last row of the ablation is ConFUDA itself, and its first one FUDA.
-    for setting in SETTINGS:
-        assert TABLE2[(setting, "+ MPCCL")].dice[3] == TABLE1[(setting, "confuda")].dice[3]
-        assert TABLE2[(setting, "FUDA")].dice[3] == TABLE1[(setting, "fuda")].dice[3]
-
-
-def test_tables_show_the_published_figures_beside_ours() -> None:
-    case = {"scores": {name: {"dice": 0.5, "hd95_mm": 20.0} for name in ("MYO", "LV", "RV", "average")}}
-    done = TableRow("few-shot", "ConFUDA", [{"cases": [case, case]}], 1, TABLE1[("few-shot", "confuda")])
-    missing = TableRow("full", "AdvEnt", [], 5, TABLE1[("full", "advent")])
-    text = format_markdown("T", ["head"], [done, missing])
-    assert "0.50 ± 0.00 (0.58 ± 0.14)" in text and "20.0 ± 0.0 (8.3 ± 10.2)" in text
-    assert "- (0.59 ± 0.23)" in text and "0 of 5" in text
-
-
-@pytest.mark.parametrize("scale", list(RECIPES))
-def test_recipes_hold_nothing_that_the_paper_does_not_have(scale) -> None:
-    settings = make_recipe(scale, {}).make_settings(100, {})
-    assert settings.runs == 1 and settings.source_share == 0, "a method of the paper adapts once"
-    assert not settings.randomise_source and settings.tissue_share == 0 and settings.lambda_self == 0
-    assert settings.lambda_contrast == 1 and settings.lambda_norm == 0.5
-    assert "steps=7" in make_recipe(scale, {"steps": 7}).deviations[-1]
-    assert make_recipe(scale, {"steps": 7}).make_settings(100, {}).steps == 7
-
-
-def test_the_published_scale_is_the_published_one() -> None:
-    recipe = make_recipe("paper", {})
-    settings = recipe.make_settings(320, {})
-    assert settings.steps == 400 * 10 and settings.source_batch == 32 and settings.target_batch == 1
-    assert settings.optimizer == "sgd"
-    assert settings.average_decay == 0 and not settings.keep_detail
-    source = recipe.source
-    assert (source.width, source.normalisation, source.spacing_mm, source.crop) == (32, "batch", 1.0, 224)
-    assert source.count_steps(320) == 200 * 10
-    assert recipe.rain.crop == 224 and recipe.rain.spacing_mm == 1.0
 
 
 @pytest.mark.parametrize(

@@ -5,47 +5,21 @@ import json
 import shutil
 import sys
 
-import numpy as np
 import pytest
 import SimpleITK as sitk
-from Testing.conftest import REPOSITORY, SAMPLE, make_heart
+from Testing.conftest import REPOSITORY, make_heart
+from Testing.method.test_benchmark_scores import make_rows
 
 from confuda.app.cli import main as run_confuda
-from confuda.bundle.format import FILE_NAMES, load_bundle, read_description
+from confuda.bundle.format import FILE_NAMES, read_description
 from confuda.bundle.model_card import format_model_card
 from confuda.errors import InputError, UsageError
 
 # The benchmarks are programs that find each other in their own folder, not a package.
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
-fill_model_card, labelled, peer, quality, scores, speed, speed_volume, step_profile = (
-    importlib.import_module(name)
-    for name in (
-        "fill_model_card",
-        "labelled",
-        "peer",
-        "quality",
-        "scores",
-        "speed",
-        "speed_volume",
-        "step_profile",
-    )
+fill_model_card, labelled, peer, quality, scores = (
+    importlib.import_module(name) for name in ("fill_model_card", "labelled", "peer", "quality", "scores")
 )
-
-
-def make_row(case, run, dice, preset="balanced", hd95_mm=5.0):
-    structures = {name: {"dice": dice, "hd95_mm": hd95_mm} for name in ("MYO", "LV", "RV")}
-    return {
-        "identity": {"bundle": "b"},
-        "case": case,
-        "run": run,
-        "preset": "" if run == "none" else preset,
-        "scores": {**structures, "average": {"dice": dice, "hd95_mm": hd95_mm}},
-        "summary": {"seconds": {"total": 2.0}, "accepted": True},
-    }
-
-
-def make_rows(run, values, **fields):
-    return [make_row(f"patient{number}", run, value, **fields) for number, value in enumerate(values)]
 
 
 @pytest.fixture
@@ -109,75 +83,7 @@ def test_no_adaptation_is_measured_once_and_the_rest_with_each_preset():
             quality.plan_configurations([run], ["fast"])
 
 
-def test_means_are_those_of_the_cases_by_run_and_preset():
-    rows = make_rows("none", [0.5, 0.7]) + make_rows("confuda:few-shot", [0.8], preset="fast")
-    rows[0]["scores"]["RV"]["dice"] = 0.1
-    means = scores.summarise(rows)
-    assert list(means) == ["none", "confuda:few-shot fast"]
-    assert means["none"]["dice"] == means["none"]["LV"] == 0.6
-    assert means["none"]["RV"] == 0.4
-    assert means["none"]["cases"] == 2 and means["none"]["seconds"] == 2.0 and means["none"]["hd95_mm"] == 5.0
-    assert means["none"]["bundle"] == "b"
-    description = {"spacing_mm": 1.5, "crop": 64, "segmenter": {}, "rain": {}, "scores": {"toys": means}}
-    assert "| none | 2 | 0.600 | 0.600 | 0.400 | 0.600 | 5.0 |" in format_model_card(description)
-
-
-def test_paired_comparison_has_the_known_answers():
-    source = [0.5, 0.6, 0.7, 0.8, 0.9]
-    gains = [0.01, 0.02, 0.03, 0.04, -0.05]
-    rows = make_rows("none", source)
-    rows += make_rows("confuda:few-shot", np.add(source, gains), hd95_mm=4.0)[::-1]
-    (comparison,) = scores.compare_runs(rows)
-    assert (comparison.run, comparison.against, comparison.cases) == ("confuda:few-shot balanced", "none", 5)
-    assert comparison.mean_gain == pytest.approx(0.01)
-    assert comparison.improved == pytest.approx(0.8)
-    assert (comparison.worst_case, comparison.worst_gain) == ("patient4", pytest.approx(-0.05))
-    assert comparison.hd95_change_mm == pytest.approx(-1)
-    assert -0.05 < comparison.low < 0.01 < comparison.high < 0.04
-    # The negative ranks sum to 5; of the 32 sign patterns 10 have a sum of at most 5.
-    assert comparison.p == pytest.approx(20 / 32)
-
-
-def test_a_gain_in_each_of_six_cases_is_as_unlikely_as_six_heads_or_six_tails():
-    gains = np.array([0.01, 0.02, 0.03, 0.04, 0.05, 0.06])
-    assert scores.compute_wilcoxon_p(gains) == pytest.approx(2 / 64)
-    assert scores.compute_wilcoxon_p(np.zeros(4)) == 1.0
-
-
-def test_the_interval_of_the_mean_gain_is_that_of_a_normal_sample():
-    gains = np.random.default_rng(1).normal(0.02, 0.01, 400)
-    low, high = scores.bootstrap_mean(gains)
-    error = 1.96 * gains.std() / 20
-    assert (low, high) == pytest.approx((gains.mean() - error, gains.mean() + error), abs=0.1 * error)
-    assert scores.bootstrap_mean(np.full(5, 0.25)) == (0.25, 0.25)
-    assert scores.bootstrap_mean(np.array([0.25])) == (None, None)
-
-
-def test_an_adaptation_is_compared_with_the_control_of_its_own_preset():
-    rows = make_rows("none", [0.5, 0.5])
-    for preset, control in (("fast", 0.51), ("balanced", 0.52)):
-        rows += make_rows("source:few-shot", [control] * 2, preset=preset)
-        rows += make_rows("confuda:one-shot", [0.6] * 2, preset=preset)
-    found = {(one.run, one.against): one.mean_gain for one in scores.compare_runs(rows)}
-    assert found == pytest.approx(
-        {
-            ("source:few-shot fast", "none"): 0.01,
-            ("confuda:one-shot fast", "none"): 0.1,
-            ("confuda:one-shot fast", "source:few-shot fast"): 0.09,
-            ("source:few-shot balanced", "none"): 0.02,
-            ("confuda:one-shot balanced", "none"): 0.1,
-            ("confuda:one-shot balanced", "source:few-shot balanced"): 0.08,
-        }
-    )
-
-
-def test_only_cases_that_both_have_are_compared():
-    rows = make_rows("none", [0.5, 0.6, 0.7]) + make_rows("confuda:few-shot", [0.6])
-    (comparison,) = scores.compare_runs(rows)
-    assert comparison.cases == 1 and comparison.mean_gain == pytest.approx(0.1) and comparison.low is None
-    assert scores.compare_runs(rows[:3]) == []
-
-
+@pytest.mark.slow
 def test_quality_measures_draws_and_does_not_measure_again(hearts, small_bundle_folder, tmp_path, capsys):
     output, contours = tmp_path / "out", tmp_path / "contours"
     options = ["--runs", "none", "confuda:few-shot", "--presets", "fast", "--contours", str(contours)]
@@ -209,33 +115,6 @@ def test_quality_measures_draws_and_does_not_measure_again(hearts, small_bundle_
     assert changed == {"patient2_LGE-none.json"}
 
 
-def test_another_bundle_or_half_a_file_is_measured_again(hearts, small_bundle_folder, tmp_path, capsys):
-    bundle = shutil.copytree(small_bundle_folder, tmp_path / "bundle")
-    options = ["--runs", "none", "--cases", "patient1"]
-    assert measure(hearts, bundle, tmp_path / "out", *options) == 0
-    description = json.loads((bundle / "bundle.json").read_text())
-    (bundle / "bundle.json").write_text(json.dumps({**description, "name": "renamed"}))
-    assert measure(hearts, bundle, tmp_path / "out", *options) == 0
-    assert "1 of 1 rows are there already" in capsys.readouterr().err
-    (bundle / "bundle.json").write_text(json.dumps({**description, "crop": 96}))
-    assert measure(hearts, bundle, tmp_path / "out", *options) == 0
-    assert "0 of 1 rows are there already" in capsys.readouterr().err
-    path = tmp_path / "out" / "patient1_LGE-none.json"
-    path.write_text(path.read_text()[:100])
-    assert measure(hearts, bundle, tmp_path / "out", *options) == 0
-    assert json.loads(path.read_text())["case"] == "patient1_LGE"
-
-
-def test_two_processes_give_the_scores_of_one(hearts, small_bundle_folder, tmp_path, capsys):
-    for jobs in ("1", "2"):
-        options = ["--runs", "confuda:one-shot", "--jobs", jobs]
-        assert measure(hearts, small_bundle_folder, tmp_path / jobs, *options) == 0
-    for patient in (1, 2):
-        name = f"patient{patient}_LGE-confuda-one-shot-balanced.json"
-        one, other = (json.loads((tmp_path / jobs / name).read_text()) for jobs in ("1", "2"))
-        assert one["scores"]["average"]["dice"] == pytest.approx(other["scores"]["average"]["dice"], abs=1e-3)
-
-
 @pytest.mark.parametrize("inside", [".", "out/pictures"])
 def test_pictures_inside_the_repository_are_refused(hearts, small_bundle_folder, tmp_path, capsys, inside):
     folder = REPOSITORY / inside
@@ -265,6 +144,7 @@ def test_what_cannot_be_measured_is_said_in_one_line(
     assert word in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_model_card_is_filled_from_measured_scores_and_nothing_else_changes(
     hearts, small_bundle_folder, tmp_path, capsys
 ):
@@ -305,62 +185,6 @@ def test_scores_of_another_bundle_or_of_another_form_stay_out_of_the_card(small_
         assert fill_model_card.main([str(bundle), str(path)]) == 3
         assert word in capsys.readouterr().err
     assert (bundle / "README.md").read_bytes() == card
-
-
-def test_the_volume_for_speed_has_the_size_asked_for_and_the_heart_of_the_sample(tmp_path):
-    sample = sitk.ReadImage(str(SAMPLE))
-    side_mm = max(count * mm for count, mm in zip(sample.GetSize()[:2], sample.GetSpacing()[:2]))
-    for slices, size in ((15, 96), (5, 64)):
-        volume = sitk.ReadImage(str(speed_volume.make_volume(slices, size, tmp_path / "volume.nrrd")))
-        assert volume.GetSize() == (size, size, slices)
-        assert volume.GetSpacing()[0] * size == pytest.approx(side_mm)
-        assert volume.GetSpacing()[2] * slices == pytest.approx(sample.GetSpacing()[2] * sample.GetSize()[2])
-        # The same tissue at the same place: the sample, looked at through the new grid, slice by slice.
-        flat = sitk.Resample(sample[:, :, 0], volume[:, :, 0], sitk.Transform(2, sitk.sitkIdentity), sitk.sitkLinear)
-        np.testing.assert_allclose(
-            sitk.GetArrayFromImage(volume)[0], sitk.GetArrayFromImage(flat).astype(float), atol=1
-        )
-
-
-def test_the_start_is_measured_and_the_command_line_needs_no_torch(tmp_path, capsys):
-    assert speed.main(["-o", str(tmp_path), "--parts", "import", "--repeats", "1"]) == 0
-    measured = json.loads((tmp_path / "speed.json").read_text())
-    assert measured["import"]["cli_loads_torch"] is False
-    assert all(measured["import"][name] > 0 for name in ("python_s", "cli_s", "torch_s", "pipeline_s"))
-    assert "loads torch: no" in (tmp_path / "speed.md").read_text()
-
-
-def test_tables_and_picture_show_every_run_of_the_speed_measurement(tmp_path):
-    row = {
-        "run": "adapt, fast",
-        "threads": 2,
-        "to_file_s": 12.34,
-        "shortest_s": 12.0,
-        "longest_s": 13.0,
-        "stages_s": {"load": 1.5, "adapt": 9.0, "total": 11.0},
-        "peak_memory_mb": None,
-        "steps": 20,
-    }
-    scaling = [{**row, "over": over, "slices": 5, "size": 64, "run": "none"} for over in ("slices", "size")]
-    text = speed.format_report({"machine": speed.describe_machine(), "presets": [row], "scaling": scaling})
-    assert "| adapt, fast | 2 | 12.3 | 12.0-13.0 | 1.5 | 9.0 |  | 20 |" in text
-    assert "| 5 | 64 | none | 2 | 12.3 |" in text
-    assert speed.draw_scaling(scaling, tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_profile_of_a_step_counts_its_work(small_bundle_folder, tmp_path):
-    image, _ = make_heart()
-    sitk.WriteImage(image, str(tmp_path / "heart.nrrd"))
-    found = step_profile.profile_step(tmp_path / "heart.nrrd", small_bundle_folder, "fast", 1, 2, 64)
-    assert found["threads"] == 1 and found["step_s"] > 0
-    assert found["reached_gflops"] == pytest.approx(found["step_gflop"] / found["step_s"], rel=0.05)
-    assert any("convolution" in one["operator"] for one in found["operators"])
-    assert sum(one["share"] for one in found["operators"]) <= 1.001
-    # A forward pass of one image, three times for the backward pass, is far less than a step of all images.
-    bundle = load_bundle(small_bundle_folder)
-    with step_profile.FlopCounterMode(display=False) as counter:
-        bundle.segmenter(bundle.images[:1, :, :64, :64])
-    assert found["step_gflop"] > 3 * counter.get_total_flops() / 1e9
 
 
 def test_the_peer_is_refused_unless_it_is_the_known_one_outside_the_repository(hearts, tmp_path, capsys, monkeypatch):

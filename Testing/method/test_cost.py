@@ -119,6 +119,7 @@ def finished(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_table_has_what_was_asked(finished) -> None:
     rows = ["CCL", "MPCCL, P = 4", "MPCCL, P = H*W", "BlockCL", "pixel-wise"]
     cells = read_cells(finished)
@@ -135,6 +136,7 @@ def test_the_table_has_what_was_asked(finished) -> None:
     assert (finished / "cost.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_the_process_takes_what_its_tensors_take(finished) -> None:
     cell = next(cell for cell in read_cells(finished) if cell["row"] == "BlockCL" and cell["side"] == 32)
     if cell["resident_bytes"] is None:
@@ -142,6 +144,7 @@ def test_the_process_takes_what_its_tensors_take(finished) -> None:
     assert cell["resident_bytes"] == pytest.approx(cell["peak_bytes"], rel=0.5)
 
 
+@pytest.mark.slow
 def test_what_would_need_too_much_is_refused_and_runs_when_it_may(finished) -> None:
     before = {path: path.stat().st_mtime_ns for path in (finished / "cost-cells").iterdir()}
     assert len(before) == 9

@@ -1,9 +1,7 @@
 """What can be segmented is read with its geometry; what cannot is refused in one sentence that says what to do."""
 
-import gzip
 import os
 import re
-import struct
 import sys
 import zlib
 
@@ -55,6 +53,11 @@ def write_series(folder, number_of_slices=5, uid="1.2.3.4", positions=None, name
     return volume
 
 
+def read(path):
+    volume = read_volume(path)
+    return volume.image, volume.warnings
+
+
 def check_same(image, expected):
     np.testing.assert_array_equal(sitk.GetArrayViewFromImage(image), sitk.GetArrayViewFromImage(expected))
     np.testing.assert_allclose(image.GetSpacing(), expected.GetSpacing(), atol=1e-4)
@@ -78,7 +81,7 @@ def test_every_format_keeps_voxels_type_and_geometry(tmp_path, ending, dtype):
     expected = make_volume(dtype=dtype)
     path = tmp_path / f"volume.{ending}"
     sitk.WriteImage(expected, str(path))
-    image, warnings = read_volume(path)
+    image, warnings = read(path)
     check_same(image, expected)
     assert image.GetPixelID() == expected.GetPixelID()
     assert warnings == ()
@@ -106,61 +109,11 @@ def test_a_cine_of_one_frame_is_a_volume_and_of_several_is_not(tmp_path):
     check_refused(path, "a cine of 3 frames", "--frames N (0 to 2)")
 
 
-def test_a_missing_file_is_named(tmp_path):
-    check_refused(tmp_path / "gone.nii.gz", "No such file", "gone.nii.gz")
-
-
-@pytest.mark.parametrize("name", ["notes.txt", "volume.nii", "volume.nii.gz", "volume.nrrd", "volume.mha"])
-@pytest.mark.parametrize("text", ["", "this is no image " * 50])
-def test_a_text_or_empty_file_is_no_image(tmp_path, name, text):
-    path = tmp_path / name
-    path.write_text(text)
-    check_refused(path, name, "not an image")
-
-
-@pytest.mark.parametrize("ending", ["nii.gz", "nii", "nrrd", "mha"])
-@pytest.mark.parametrize("kept", [0.6, 0.995])
-def test_a_file_that_was_cut_off_is_refused(tmp_path, ending, kept):
-    path = tmp_path / f"volume.{ending}"
-    sitk.WriteImage(make_volume((6, 40, 40)), str(path), useCompression=ending != "nii")
-    whole = path.read_bytes()
-    path.write_bytes(whole[: int(len(whole) * kept)])
-    check_refused(path, "damaged or incomplete")
-
-
-def test_a_compressed_file_with_flipped_bits_is_refused(tmp_path):
-    path = tmp_path / "volume.nii.gz"
-    sitk.WriteImage(make_volume((6, 40, 40)), str(path))
-    content = bytearray(gzip.decompress(path.read_bytes()))
-    packed = bytearray(gzip.compress(bytes(content)))
-    packed[-6] ^= 0xFF  # The check sum.
-    path.write_bytes(packed)
-    check_refused(path, "damaged")
-
-
 @pytest.mark.parametrize("name", ["picture.png", "plane.nii.gz"])
 def test_a_2d_image_is_refused(tmp_path, name):
     plane = sitk.GetImageFromArray(np.arange(100, dtype=np.uint8).reshape(10, 10))
     sitk.WriteImage(plane, str(tmp_path / name))
     check_refused(tmp_path / name, "2-D")
-
-
-def test_colour_and_complex_volumes_are_refused(tmp_path):
-    grey = make_volume(dtype=np.float32)
-    for name, image in {
-        "vector.nrrd": sitk.Compose([grey, grey, grey]),
-        "rgb.nii.gz": sitk.Cast(sitk.Compose([grey, grey, grey]), sitk.sitkVectorUInt8),
-        "complex.nii.gz": sitk.RealAndImaginaryToComplex(grey, grey),
-    }.items():
-        sitk.WriteImage(image, str(tmp_path / name))
-        check_refused(tmp_path / name, name, "make it one grey value")
-
-
-@pytest.mark.parametrize("value", [0, 17])
-def test_a_constant_volume_is_refused(tmp_path, value):
-    path = tmp_path / "flat.nrrd"
-    sitk.WriteImage(make_volume() * 0 + value, str(path))
-    check_refused(path, f"all voxels are {value}")
 
 
 def test_nan_and_infinite_voxels_are_replaced_with_a_warning(tmp_path):
@@ -171,7 +124,7 @@ def test_nan_and_infinite_voxels_are_replaced_with_a_warning(tmp_path):
     broken.CopyInformation(image)
     path = tmp_path / "nan.nrrd"
     sitk.WriteImage(broken, str(path))
-    mended, warnings = read_volume(path)
+    mended, warnings = read(path)
     voxels[0, 0, :3] = voxels[np.isfinite(voxels)].min()
     expected = sitk.GetImageFromArray(voxels)
     expected.CopyInformation(image)
@@ -179,15 +132,9 @@ def test_nan_and_infinite_voxels_are_replaced_with_a_warning(tmp_path):
     assert len(warnings) == 1 and warnings[0].startswith("3 NaN")
 
 
-def test_a_volume_of_nothing_but_nan_is_refused(tmp_path):
-    path = tmp_path / "nan.nrrd"
-    sitk.WriteImage(make_volume(dtype=np.float32) * float("nan"), str(path))
-    check_refused(path, "NaN")
-
-
 def test_a_dicom_series_is_stacked_by_place_and_forgets_the_patient(tmp_path):
     expected = write_series(tmp_path / "series")
-    image, warnings = read_volume(tmp_path / "series")
+    image, warnings = read(tmp_path / "series")
     check_same(image, expected)
     assert warnings == () and image.GetMetaDataKeys() == ()
 
@@ -201,14 +148,9 @@ def test_several_dicom_series_are_counted_without_their_names(tmp_path):
     assert "Doe" not in message
 
 
-def test_a_dicom_series_with_a_missing_slice_is_refused(tmp_path):
-    write_series(tmp_path / "gap", 5, positions=[0, 1, 2, 4, 5])
-    check_refused(tmp_path / "gap", "not evenly spaced")
-
-
 def test_a_dicom_series_that_is_slightly_uneven_is_read_with_a_warning(tmp_path):
     write_series(tmp_path / "uneven", 5, positions=[0, 1, 2.04, 3, 4])
-    image, warnings = read_volume(tmp_path / "uneven")
+    image, warnings = read(tmp_path / "uneven")
     assert image.GetSize() == (12, 10, 5)
     assert len(warnings) == 1 and "not quite evenly" in warnings[0]
 
@@ -218,14 +160,9 @@ def test_a_dicom_cine_is_refused(tmp_path):
     check_refused(tmp_path / "cine", "a cine of 2 phases of 3 slices, sorted by instance number", "--frames N")
 
 
-def test_a_folder_without_dicom_is_refused(tmp_path):
-    (tmp_path / "letter.txt").write_text("no image")
-    check_refused(tmp_path, "no DICOM")
-
-
 def test_one_file_of_a_dicom_series_is_read_with_a_warning(tmp_path):
     write_series(tmp_path / "series")
-    image, warnings = read_volume(next((tmp_path / "series").glob("*.dcm")))
+    image, warnings = read(next((tmp_path / "series").glob("*.dcm")))
     assert image.GetSize() == (12, 10, 1) and image.GetMetaDataKeys() == ()
     assert "folder" in warnings[0]
 
@@ -247,18 +184,6 @@ def test_refusing_a_file_leaves_the_standard_error_empty(tmp_path, capfd):
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize("spacing", [(0, 0, 0), (float("nan"), 1.5, 8), (float("inf"), 1.5, 8)])
-def test_a_nifti_spacing_of_no_use_is_not_taken_for_1_mm(tmp_path, spacing):
-    path = tmp_path / "volume.nii"
-    sitk.WriteImage(make_volume(), str(path))
-    content = bytearray(path.read_bytes())
-    struct.pack_into("<3f", content, 80, *spacing)
-    path.write_bytes(content)
-    check_refused(path, "no usable voxel spacing")
-    path.with_suffix(".nii.gz").write_bytes(gzip.compress(bytes(content)))
-    check_refused(path.with_suffix(".nii.gz"), "no usable voxel spacing")
-
-
 def test_a_packed_volume_is_not_mistaken_for_the_unpacked_one_beside_it(tmp_path):
     """Found by fuzzing: ITK reads the voxels of NAME.nii when it is asked for NAME.nii.gz and both are there."""
     for ending, value in ((".nii.gz", 3), (".nii", 7)):
@@ -278,25 +203,6 @@ def edit_header(path, pattern, line):
     path.write_bytes(edited.encode("latin-1"))
 
 
-@pytest.mark.parametrize("third", ["(0.5,1.4,0)", "(0,1.4,3)"])
-def test_axes_that_are_not_at_right_angles_are_refused_in_nrrd_as_in_nifti(tmp_path, third):
-    path = tmp_path / "volume.nrrd"
-    sitk.WriteImage(make_volume(), str(path))
-    edit_header(path, r"^space directions:.*$", f"space directions: (1.4,0,0) {third} (0,0,8)")
-    check_refused(path, "not at right angles")
-
-
-@pytest.mark.parametrize(
-    "spacing, words",
-    [((1e-3, 1e-3, 8), "0.012 x 0.01 mm"), ((1e3, 1e3, 8), "correct"), ((1.4, 1.4, 500), "500 mm apart")],
-)
-def test_a_spacing_in_the_wrong_unit_is_refused(tmp_path, spacing, words):
-    image = make_volume()
-    image.SetSpacing(spacing)
-    sitk.WriteImage(image, str(tmp_path / "volume.nrrd"))
-    check_refused(tmp_path / "volume.nrrd", words)
-
-
 def test_a_volume_without_a_spacing_is_read_with_a_warning(tmp_path):
     image = make_volume()
     image.SetSpacing((1, 1, 1))
@@ -309,7 +215,7 @@ def test_values_that_no_float32_holds_are_replaced_with_a_warning(tmp_path):
     voxels = sitk.GetArrayFromImage(make_volume(dtype=np.float64))
     voxels[0, 0, :2] = 1e300, -1e300
     sitk.WriteImage(sitk.GetImageFromArray(voxels), str(tmp_path / "volume.nrrd"))
-    image, warnings = read_volume(tmp_path / "volume.nrrd")
+    image, warnings = read(tmp_path / "volume.nrrd")
     assert np.abs(sitk.GetArrayViewFromImage(image)).max() < 200
     assert warnings[-1].startswith("2 NaN, infinite or impossibly large")
 
@@ -363,39 +269,6 @@ def test_a_header_that_promises_more_than_its_file_can_hold_is_refused_before_me
     check_refused(path, "damaged")
     path.write_bytes(path.read_bytes() + zlib.compress(bytes(1 << 20)))
     check_refused(path, "damaged")
-
-
-def replace_in_file(path, old, new):
-    content = path.read_bytes()
-    assert content.count(old) == 1
-    path.write_bytes(content.replace(old, new))
-
-
-def test_a_dicom_series_of_two_pixel_spacings_or_directions_is_refused(tmp_path):
-    write_series(tmp_path / "spacings")
-    replace_in_file(sorted((tmp_path / "spacings").iterdir())[2], b"1.5\\1.25", b"2.5\\1.25")
-    check_refused(tmp_path / "spacings", "differ in pixel spacing")
-    write_series(tmp_path / "directions")
-    path = sorted((tmp_path / "directions").iterdir())[2]
-    replace_in_file(path, b".8\\0\\-.6", b".6\\0\\-.8")
-    check_refused(tmp_path / "directions", "differ in direction")
-
-
-def test_a_damaged_dicom_file_at_the_end_of_a_series_is_not_just_left_out(tmp_path):
-    write_series(tmp_path / "series")
-    path = sorted((tmp_path / "series").iterdir())[0]
-    path.write_bytes(path.read_bytes()[:-200])
-    check_refused(tmp_path / "series", "damaged or incomplete DICOM files (1)")
-    check_refused(path, "damaged")
-
-
-def test_dicom_positions_that_are_no_numbers_are_refused(tmp_path):
-    write_series(tmp_path / "series")
-    for path in (tmp_path / "series").iterdir():
-        content = path.read_bytes()
-        place = content.index(b"\x20\x00\x32\x00") + 8
-        path.write_bytes(content[:place] + b"nan" + content[place + 3 :])
-    check_refused(tmp_path / "series", "where their slices lie")
 
 
 def test_blank_slices_between_others_are_told_and_padding_is_not(tmp_path):
