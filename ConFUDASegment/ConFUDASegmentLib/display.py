@@ -2,6 +2,7 @@
 
 from typing import Any, Optional
 
+import qt
 from slicer.i18n import tr as _
 
 from .devices import duration
@@ -34,6 +35,17 @@ class StatusLine:
             f"background: {background}; color: #202020; border-left: 4px solid {edge}; padding: 6px;"
         )
         self._label.visible = bool(text)
+
+    def reveal(self) -> None:
+        """Scrolls the module's panel so that the message is seen, once its place is known."""
+        qt.QTimer.singleShot(0, self._scroll)
+
+    def _scroll(self) -> None:
+        area = self._label.parentWidget()
+        while area is not None and not hasattr(area, "ensureWidgetVisible"):
+            area = area.parentWidget()
+        if area is not None:
+            area.ensureWidgetVisible(self._label)
 
 
 class RunDisplay:

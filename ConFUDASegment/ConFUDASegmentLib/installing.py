@@ -5,9 +5,11 @@ import collections
 import contextlib
 import hashlib
 import importlib
+import importlib.metadata
 import importlib.util
 import io
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -19,9 +21,22 @@ from slicer.i18n import tr as _
 
 from .errors import DependencyError
 
-_KEPT_LINES = 12
+_KEPT_LINES = 40
 _TORCH = "torch"
 SAMPLE_NAME = "ConFUDASimulatedLGE"
+
+
+# What pip says where it has no way to the internet, the most telling first.
+_REASONS = (
+    ("proxy", r"407|Proxy ?Authentication|ProxyError|Cannot connect to proxy|Tunnel connection failed"),
+    ("certificate", r"CERTIFICATE_VERIFY_FAILED|SSLError|SSLCertVerification"),
+    (
+        "network",
+        r"NewConnectionError|Failed to establish a new connection|Name or service not known|getaddrinfo failed|"
+        r"Temporary failure in name resolution|Network is unreachable|Max retries exceeded|ConnectTimeout",
+    ),
+    ("disk", r"No space left on device|Errno 28|WinError 112"),
+)
 
 
 @dataclass(frozen=True)
@@ -29,6 +44,11 @@ class Package:
     importName: str
     requirement: str  # as pip takes it; nothing is pinned: what Slicer brings (numpy, SimpleITK) stays as it is
     size: str  # what the user is told before the download
+
+    @property
+    def least(self) -> str:
+        """The oldest version that works, or nothing."""
+        return self.requirement.partition(">=")[2]
 
 
 PACKAGES = (
@@ -47,16 +67,50 @@ class Dependencies:
         isPresent: Optional[Callable[[str], bool]] = None,
         installTorch: Optional[Callable[[], None]] = None,
         installOther: Optional[Callable[[str], None]] = None,
+        versionOf: Optional[Callable[[str], str]] = None,
     ) -> None:
         self._packages = packages
         self._isPresent = isPresent or _isPresent
         self._installTorch = installTorch or _installTorch
         self._installOther = installOther or _installOther
+        self._versionOf = versionOf or _versionOf
 
     def missing(self) -> List[Package]:
         return [package for package in self._packages if not self._isPresent(package.importName)]
 
+    def checkVersions(self) -> None:
+        """Of what is installed. A loaded package can't be replaced while Slicer runs, so this is left to the user."""
+        for package in self._packages:
+            version = self._versionOf(package.importName) if self._isPresent(package.importName) else ""
+            if not _isOlder(version, package.least):
+                continue
+            if package.importName == _TORCH:
+                text = _(
+                    "The installed PyTorch {version} is too old: {needed} or newer is needed. Open the PyTorch Util "
+                    "module, press Uninstall, restart Slicer, and press the button here again."
+                )
+            else:
+                text = _(
+                    "The installed {name} {version} is too old: {needed} or newer is needed. In the Python console: "
+                    "slicer.util.pip_install('{name}>={needed}'), then restart Slicer."
+                )
+            raise DependencyError(text.format(name=package.importName, version=version, needed=package.least))
+
+    def note(self) -> str:
+        """What a user should know before the first run, or nothing."""
+        try:
+            self.checkVersions()
+        except DependencyError as error:
+            return error.message
+        missing = self.missing()
+        if not missing:
+            return ""
+        return _("Not installed yet: {names}. The button asks before anything is downloaded (once, {size}).").format(
+            names=_names(missing), size=missing[0].size
+        )
+
     def check(self) -> None:
+        self.checkVersions()
         missing = self.missing()
         if missing:
             raise DependencyError(
@@ -89,9 +143,7 @@ class Dependencies:
                 raise
             except (subprocess.CalledProcessError, RuntimeError, ValueError, OSError, ImportError) as error:
                 raise DependencyError(
-                    _("{name} could not be installed. The last lines of the installer are in the details.").format(
-                        name=package.importName
-                    ),
+                    _explain(package.importName, "\n".join([*output.lines, str(error)])),
                     details="\n".join([*output.lines, f"{type(error).__name__}: {error}"]),
                 ) from error
             importlib.invalidate_caches()
@@ -121,6 +173,44 @@ class _LastLines(io.TextIOBase):
         *whole, self._open = (self._open + text).split("\n")
         self._kept.extend(line for line in whole if line.strip())
         return len(text)
+
+
+def _explain(name: str, said: str) -> str:
+    """One sentence on why pip could not install, and what to do, out of what it said."""
+    reason = next((reason for reason, pattern in _REASONS if re.search(pattern, said, re.IGNORECASE)), "")
+    texts = {
+        "proxy": _(
+            "{name} could not be downloaded: the proxy of this network could not be used. Set the environment variable "
+            "HTTPS_PROXY (http://user:password@host:port) and restart Slicer, or ask your administrator."
+        ),
+        "certificate": _(
+            "{name} could not be downloaded: a proxy of this network replaces the certificates. Set the environment "
+            "variable PIP_CERT to your organisation's certificate file and restart Slicer, or ask your administrator."
+        ),
+        "network": _(
+            "{name} could not be downloaded: this computer does not reach the internet. Connect it, or set the "
+            "environment variable HTTPS_PROXY where a proxy is needed and restart Slicer; then press the button again."
+        ),
+        "disk": _("{name} could not be installed: the disk is full. Free some space and press the button again."),
+        "": _("{name} could not be installed. The last lines of the installer are in the details."),
+    }
+    return texts[reason].format(name=name)
+
+
+def _isOlder(version: str, least: str) -> bool:
+    """By the first two numbers; a version that can't be read is taken for new enough."""
+    here, there = (re.match(r"(\d+)\.(\d+)", text) for text in (version, least))
+    if here is None or there is None:
+        return False
+    return (int(here[1]), int(here[2])) < (int(there[1]), int(there[2]))
+
+
+def _versionOf(importName: str) -> str:
+    """Without importing it; empty where it can't be told."""
+    try:
+        return importlib.metadata.version(importName)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def _names(packages: Iterable[Package]) -> str:

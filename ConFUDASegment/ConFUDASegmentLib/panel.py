@@ -48,6 +48,7 @@ class Panel:
         self._job: Optional[SegmentationJob] = None
         self._batch: Optional[Batch] = None
         self._overlay = Overlay()
+        self._setUpNote = ""
         self._status = StatusLine(ui.statusLabel)
         self._run = RunDisplay(ui)
         self._folding = Folding(ui)
@@ -92,6 +93,7 @@ class Panel:
         """Once, and only where PyTorch is there to be asked."""
         if not self._probe.devices and not self._dependencies.missing():
             self._probe.start()
+        self._setUpNote = self._dependencies.note()
         self._joining.look()
         self._refresh()
 
@@ -140,6 +142,7 @@ class Panel:
             self._refresh()
 
     def _provideDependencies(self) -> None:
+        self._dependencies.checkVersions()
         missing = self._dependencies.missing()
         if not missing:
             return
@@ -252,6 +255,7 @@ class Panel:
 
     def _showFailure(self, error: ConFUDAError, keepDetails: bool = False) -> None:
         self._status.show(INFO if isinstance(error, JobCancelledError) else ERROR, error.message)
+        self._status.reveal()
         if not keepDetails:
             text = [error.message] + ([error.details] if error.details else [])
             self.ui.detailsText.plainText = errors.report({}, type(error).__name__, text)
@@ -323,8 +327,8 @@ class Panel:
         for part in (ui.sliceLabel, ui.sliceSlider):
             part.enabled = ready and not chosen.automaticSlice
         ui.currentSliceButton.enabled = ready
-        ui.deviceNote.text = self._probe.note
-        ui.deviceNote.visible = bool(self._probe.note)
+        ui.deviceNote.text = self._setUpNote or self._probe.note
+        ui.deviceNote.visible = bool(ui.deviceNote.text)
         ui.estimateLabel.text = self._estimateText(count) if ready else _("Choose a volume first.")
         self._result.show(
             chosen.resultSegmentation if chosen is not None else None,

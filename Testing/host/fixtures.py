@@ -138,6 +138,7 @@ def bench(host: Any, monkeypatch: Any, request: Any) -> Any:
 
     usePlainQt(request.module.__name__)
     monkeypatch.setattr(installing, "_isPresent", lambda name: True)
+    monkeypatch.setattr(installing, "_versionOf", lambda name: "99.0")
     QtCore.QSettings().clear()
     made = Bench(host)
     yield made

@@ -70,6 +70,7 @@ def takeScreenshots(folder: Path) -> List[Path]:
     import ConFUDASegmentLib.installing as installing
 
     installing._isPresent = lambda name: True
+    installing._versionOf = lambda name: "99.0"
     bench = Bench(host)
     bench.devices = ONE_CPU
     real = BUNDLE.is_file() and "--phantom" not in sys.argv
@@ -100,8 +101,33 @@ def takeScreenshots(folder: Path) -> List[Path]:
     bench.worker = "crash"
     bench.runFromPanel()
     camera.take("error")
+    _takeFirstStarts(bench, camera, installing)
     host.unloadModule()
     return camera.paths
+
+
+def _takeFirstStarts(bench: Any, camera: Camera, installing: Any) -> None:
+    """A Slicer without torch, with an old one, without a network, behind a proxy that does not answer."""
+    from Testing.host.without_network import makeInstaller
+
+    noTorch = {"isPresent": lambda name: name != "torch"}
+    cases = {
+        "no-torch": ({**noTorch}, False),
+        "old-torch": ({"versionOf": lambda name: "1.13.1" if name == "torch" else "99.0"}, False),
+        "no-network": ({**noTorch, "installTorch": makeInstaller("no network")}, True),
+        "proxy": ({**noTorch, "installTorch": makeInstaller("proxy")}, True),
+    }
+    for name, (parts, isPressed) in cases.items():
+        bench.panel._parameters.resultSegmentation = None
+        bench.panel._parameters.resultTable = None
+        bench.panel._dependencies = installing.Dependencies(**parts)
+        for part, folded in ((bench.ui.inputsButton, False), (bench.ui.detailsButton, True)):
+            part.setProperty("collapsed", folded)
+        bench.panel._status.show("info", "")
+        bench.widget.enter()
+        if isPressed:
+            bench.press(bench.ui.applyButton)
+        camera.take(f"first-start-{name}")
 
 
 if __name__ == "__main__":

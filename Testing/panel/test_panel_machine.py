@@ -56,6 +56,71 @@ def test_user_says_no(bench, phantom, monkeypatch):
     bench.assertNothingLeft()
 
 
+def test_before_the_first_run_the_panel_says_what_is_missing(bench, phantom, monkeypatch):
+    with_installers(bench, missing(monkeypatch, ["torch", "safetensors"]))
+    phantom.addVolume()
+    bench.widget.enter()
+    assert "Not installed yet: torch, safetensors" in bench.ui.deviceNote.text()
+    assert bench.ui.applyButton.isEnabled() and bench.answers == []
+    bench.runFromPanel()
+    assert "Not installed" not in bench.ui.deviceNote.text()
+
+
+def test_an_old_torch_is_named_before_anything_is_done(bench, phantom, monkeypatch):
+    from ConFUDASegmentLib import installing
+
+    versions = {"torch": "1.13.1+cu117", "safetensors": "0.4.5", "SimpleITK": "2.4.0"}
+    monkeypatch.setattr(installing, "_versionOf", lambda name: versions[name])
+    bench.panel._dependencies = installing.Dependencies(isPresent=lambda name: True)
+    phantom.addVolume()
+    bench.rememberScene()
+    bench.widget.enter()
+    assert "PyTorch 1.13.1+cu117 is too old" in bench.ui.deviceNote.text()
+    bench.press(bench.ui.applyButton)
+
+    assert "PyTorch 1.13.1+cu117 is too old" in bench.ui.statusLabel.text()
+    assert "PyTorch Util" in bench.ui.statusLabel.text()
+    assert bench.answers == [] and bench.logic.job is None
+    bench.assertSceneUnchanged()
+
+
+@pytest.mark.parametrize(
+    "way, says", [("no network", "does not reach the internet"), ("proxy", "the proxy of this network")]
+)
+def test_what_pip_says_without_a_way_out_becomes_one_sentence(bench, phantom, monkeypatch, way, says):
+    from Testing.host.without_network import makeInstaller
+
+    from ConFUDASegmentLib import installing
+
+    missing(monkeypatch, ["safetensors"])
+    bench.panel._dependencies = installing.Dependencies(
+        isPresent=lambda name: name != "safetensors", installOther=makeInstaller(way)
+    )
+    phantom.addVolume()
+    bench.rememberScene()
+    bench.press(bench.ui.applyButton)
+
+    assert says in bench.ui.statusLabel.text() and "HTTPS_PROXY" in bench.ui.statusLabel.text()
+    assert "No matching distribution found" in bench.ui.detailsText.toPlainText()
+    bench.assertSceneUnchanged()
+
+
+@pytest.mark.parametrize(
+    "line, says",
+    [
+        ("ProxyError('Cannot connect to proxy.', OSError('Tunnel connection failed: 407 Proxy Auth'))", "HTTPS_PROXY"),
+        ("SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] self signed')", "PIP_CERT"),
+        ("[Errno 11001] getaddrinfo failed", "does not reach the internet"),
+        ("OSError: [Errno 28] No space left on device", "the disk is full"),
+        ("ERROR: something else", "last lines of the installer"),
+    ],
+)
+def test_each_reason_has_its_sentence(bench, line, says):
+    from ConFUDASegmentLib.installing import _explain
+
+    assert says in _explain("torch", line)
+
+
 def test_failed_installation_shows_pips_last_lines(bench, phantom, monkeypatch):
     import subprocess
 
@@ -65,7 +130,7 @@ def test_failed_installation_shows_pips_last_lines(bench, phantom, monkeypatch):
     bench.rememberScene()
     bench.press(bench.ui.applyButton)
 
-    assert "safetensors could not be installed" in bench.ui.statusLabel.text()
+    assert "safetensors could not be installed: the disk is full" in bench.ui.statusLabel.text()
     assert "No space left on device" in bench.ui.detailsText.toPlainText()
     assert not bench.ui.detailsButton.property("collapsed")
     bench.assertSceneUnchanged()

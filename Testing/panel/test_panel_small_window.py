@@ -24,7 +24,7 @@ def small(bench):
 
 
 def is_seen(bench, widget):
-    """Whether all of the widget lies within the scroll area's window, unscrolled."""
+    """Whether all of the widget lies within the scroll area's window."""
     from PySide6 import QtCore
 
     bench.host.process(0.05)
@@ -86,6 +86,26 @@ def test_inputs_come_back_after_a_failure_and_a_cancel(small, phantom):
         assert not small.ui.inputsButton.property("collapsed")
         assert small.ui.advancedButton.property("collapsed")
         assert small.ui.statusLabel.isVisible()
+
+
+def test_a_failure_is_scrolled_into_sight(small, phantom, monkeypatch):
+    import subprocess
+
+    from ConFUDASegmentLib import installing
+
+    def fail(requirement):
+        print("NewConnectionError")
+        raise subprocess.CalledProcessError(1, ["pip"])
+
+    small.panel._dependencies = installing.Dependencies(
+        isPresent=lambda name: name != "torch", installTorch=lambda: fail("")
+    )
+    phantom.addVolume()
+    small.widget.enter()
+    small.press(small.ui.applyButton)
+    small.host.process(0.1)
+    assert "does not reach the internet" in small.ui.statusLabel.text()
+    assert is_seen(small, small.ui.statusLabel)
 
 
 def walk_with_tab(bench):
