@@ -2,7 +2,7 @@
 
 import os
 import time
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Optional
 
 import qt
 import slicer
@@ -146,34 +146,21 @@ class ConFUDASegmentLogic(ScriptedLoadableModuleLogic):
         self,
         volumeNode: Any,
         outputNode: Any = None,
-        mode: str = "few-shot",
-        slice: Optional[int] = None,
-        method: str = "confuda",
-        preset: str = "balanced",
-        device: str = "auto",
-        seed: int = 0,
-        bundle: Optional[str] = None,
-        center: Optional[Tuple[float, float]] = None,
-        settings: Optional[Dict[str, Any]] = None,
-        preview: bool = False,
-        uncertainty: bool = False,
         onProgress: Optional[Callable[[Any], None]] = None,
+        **options: Any,
     ) -> Any:
         """Starts a run and returns its job at once: `job.cancel()`, `job.wait()`, `job.state`, `job.progress`.
 
-        slice: 0-based along the volume's slice axis, None for automatic. uncertainty: `job.uncertaintyNode` is then a
-        volume that tells where the network doubts (0 to 1); it is not shown by itself. onProgress: called with a
-        Progress, which prints as one line. Raises ConFUDAError (a RuntimeError) with one sentence if the input can't be
-        used.
+        options: mode, slice, method, preset, bundle, device, seed, center, settings as `confuda.app.job.Job` declares
+        them (docs/slicer.md lists them), preview, and uncertainty: `job.uncertaintyNode` is then a volume that tells
+        where the network doubts (0 to 1); it is not shown by itself. onProgress: called with a Progress, which prints
+        as one line. Raises ConFUDAError (a RuntimeError) with one sentence if the input can't be used.
         """
         from ConFUDASegmentLib.installing import Dependencies
         from ConFUDASegmentLib.request import SegmentationRequest
 
         Dependencies().check()
-        request = SegmentationRequest(
-            mode, slice, method, preset, device, seed, bundle, center, dict(settings or {}), preview, uncertainty
-        )
-        return self.startRequest(volumeNode, outputNode, request, onProgress)
+        return self.startRequest(volumeNode, outputNode, SegmentationRequest(**options), onProgress)
 
     def startRequest(
         self, volumeNode: Any, outputNode: Any, request: Any, onProgress: Optional[Callable[[Any], None]] = None

@@ -11,8 +11,10 @@ from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLTabl
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import parameterNodeWrapper
 
+from confuda.adaptation.settings import METHODS, MODES, PRESETS
+
 from .devices import Device
-from .request import METHODS, MODES, PRESETS, SegmentationRequest
+from .request import SegmentationRequest
 
 
 @parameterNodeWrapper

@@ -25,8 +25,8 @@ def test_pictures_of_the_document_exist():
 
 @pytest.mark.parametrize("option", ["mode", "preset", "method", "device", "seed"])
 def test_defaults_of_the_table_are_the_true_ones(bench, option):
-    import inspect
+    from ConFUDASegmentLib.request import SegmentationRequest
 
-    default = inspect.signature(bench.logic.start).parameters[option].default
+    default = getattr(SegmentationRequest(), option)
     shown = re.search(rf"^\| `{option}` \| `([^`]*)`", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE).group(1)
     assert shown == (f'"{default}"' if isinstance(default, str) else str(default))
