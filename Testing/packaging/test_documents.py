@@ -48,6 +48,7 @@ PARSED_AND_TESTED_IN = {
     "pip install": "Testing/packaging/test_packaging_pip.py",
     "docs/slicer.md": "Testing/slicer/test_slicer_documents.py",
     "docs/developers.md": "Testing/method/test_methods.py",
+    "docs/python.md": "Testing/method/test_segmenter.py",
 }
 """What is not run here, and the test that does run it, on toy data."""
 
