@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from scores import write_json
@@ -83,16 +83,27 @@ def run_confuda(arguments: Sequence[str], threads: int, written: Path) -> Dict[s
     Raises:
         UsageError: with the program's own message, if it fails.
     """
-    command = [sys.executable, "-m", "confuda", *arguments, "--json"]
-    clock, began = time.time(), time.perf_counter()
-    result = subprocess.run(command, env=make_environment(threads), capture_output=True, text=True)
-    to_exit_s = time.perf_counter() - began
+    clock = time.time()
+    to_exit_s, printed = time_command([*arguments, "--json"], make_environment(threads))
+    summary = json.loads(printed)
+    summary = summary[0] if isinstance(summary, list) else summary
+    return {"to_file_s": written.stat().st_mtime - clock, "to_exit_s": to_exit_s, "summary": summary}
+
+
+def time_command(arguments: Sequence[str], environment: Dict[str, str]) -> Tuple[float, str]:
+    """Seconds of ``python -m confuda ARGUMENTS`` from its start to its end, and what it printed.
+
+    Raises:
+        UsageError: with the program's own message, if it fails.
+    """
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "confuda", *arguments]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    seconds = time.perf_counter() - began
     if result.returncode != 0:
         message = (result.stderr.strip().splitlines() or ["no message"])[-1]
         raise UsageError(f"'confuda {arguments[0]}' ended with exit code {result.returncode}: {message}")
-    summary = json.loads(result.stdout)
-    summary = summary[0] if isinstance(summary, list) else summary
-    return {"to_file_s": written.stat().st_mtime - clock, "to_exit_s": to_exit_s, "summary": summary}
+    return seconds, result.stdout
 
 
 def repeat(arguments: Sequence[str], threads: int, written: Path, repeats: int) -> Dict[str, Any]:

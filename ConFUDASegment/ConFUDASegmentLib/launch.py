@@ -11,6 +11,8 @@ from typing import Dict, List, Optional
 import qt
 from slicer.i18n import tr as _
 
+from confuda.threads import let_threads_sleep
+
 from .errors import JobFailedError
 
 PREFIX = "confuda-"
@@ -62,6 +64,7 @@ def workerEnvironment(moduleFolder: str) -> Dict[str, str]:
     environment["PYTHONUNBUFFERED"] = "1"
     # The worker is one quiet process: no bytecode is written into an extension folder that may be read-only.
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
+    let_threads_sleep(environment)
     return environment
 
 

@@ -1,6 +1,5 @@
 """Where the network runs, and in which arithmetic."""
 
-import ctypes
 import gc
 import sys
 from contextlib import AbstractContextManager, contextmanager
@@ -11,10 +10,6 @@ import torch
 from confuda.errors import UsageError, is_out_of_memory
 
 CPU = torch.device("cpu")
-
-_MMAP_THRESHOLD = -3
-"""glibc's M_MMAP_THRESHOLD: from which size on a block is the system's own and goes back as soon as it is freed."""
-_LARGE_BLOCK_BYTES = 1 << 20
 
 _fixed_precision: Optional[str] = None
 
@@ -58,16 +53,10 @@ def measure_peak_memory_mb() -> Optional[float]:
 
 
 def release_memory() -> None:
-    """Give back what a failed attempt held: tensors in reference cycles, what torch keeps of the GPU's memory, and what
-    glibc keeps of freed tensors, which it would do with those to come as well."""
+    """Give back what a failed attempt held: tensors in reference cycles, and what torch keeps of the GPU's memory."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    if sys.platform.startswith("linux"):
-        library = ctypes.CDLL(None)
-        if hasattr(library, "mallopt") and hasattr(library, "malloc_trim"):
-            library.mallopt(_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
-            library.malloc_trim(0)
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:

@@ -16,7 +16,8 @@ pytest.importorskip("distributed", reason="needs dask and distributed")
 
 from confuda.app.cli import main
 from confuda.bundle.format import load_bundle, read_description
-from confuda.cohort.folder_lock import lock_folder
+from confuda.cohort.command import LOCK_NAME
+from confuda.io.lock import hold_lock
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +172,7 @@ def test_a_folder_of_other_things_and_a_folder_in_use_are_left_alone(
     command = ["cohort", str(scanner_folder), *adapt_quickly(small_bundle_folder), "-o"]
     assert main([*command, str(tmp_path)]) == 3
     assert mine.read_bytes() == b"drawn by an expert" and "not empty" in capsys.readouterr().err
-    with lock_folder(cohort):
+    with hold_lock(cohort / LOCK_NAME):
         assert main([*command, str(cohort)]) == 3
     assert "Another cohort" in capsys.readouterr().err
 

@@ -91,6 +91,7 @@ def test_bundle_that_cannot_be_exchanged(tmp_path, seen) -> None:
     bundle intact."""
     from confuda.bundle import format as bundle
     from confuda.errors import InputError
+    from confuda.io import atomic
 
     place = tmp_path / "kept" / "adapted"
     shutil.copytree(share_toy_bundle(), place)
@@ -102,8 +103,8 @@ def test_bundle_that_cannot_be_exchanged(tmp_path, seen) -> None:
             raise OSError(5, "Input/output error")
         replace(source, target)
 
-    with mock.patch.object(bundle, "_exchange", lambda one, other: False):
-        with mock.patch.object(bundle.os, "replace", fail), pytest.raises(InputError) as error:
+    with mock.patch.object(atomic, "_exchange", lambda one, other: False):
+        with mock.patch.object(atomic.os, "replace", fail), pytest.raises(InputError) as error:
             bundle.save_bundle(bundle.load_bundle(place), place)
         assert read_all(place) == before
         bundle.save_bundle(bundle.load_bundle(place), place)

@@ -2,18 +2,21 @@
 needed."""
 
 import argparse
+import errno
 import functools
 import json
 import os
 import signal
 import sys
 import threading
-from typing import Any, Callable, Dict, NoReturn, Optional, Sequence
+from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence
 
 from confuda.app.job import Job, read_options
 from confuda.app.options import COHORT_OPTIONS, SEGMENT_OPTIONS, build_parser
+from confuda.app.terminal import ProgressLine, describe_unexpected, make_printable, tolerant_streams
 from confuda.errors import Cancelled, ConfudaError, InputError, MemoryExhausted, UsageError, is_out_of_memory
 from confuda.privacy import keep_torch_from_making_folders
+from confuda.threads import let_threads_sleep, use_threads
 
 TRACEBACK_VARIABLE = "CONFUDA_TRACEBACK"
 
@@ -24,50 +27,38 @@ _interrupted = threading.Event()
 def _make_observer() -> Any:
     from confuda.app.run import JobObserver
 
-    class ProgressLine(JobObserver):
-        """One line on stderr that renews itself on a terminal; one line a stage elsewhere."""
+    class CommandObserver(JobObserver):
+        """Tells on stderr how far the job is, and ends it after a signal."""
 
         def __init__(self) -> None:
-            self.live = sys.stderr.isatty()
-            self.stage = ""
+            self._line = ProgressLine()
 
         def progress(
             self, stage: str, step: int, total: int, eta_s: Optional[float], losses: Optional[Dict[str, float]] = None
         ) -> None:
-            text = f"{stage} {step}/{total}" if total > 1 else stage
-            if eta_s is not None:
-                text += f", {eta_s:.0f} s left"
-            if losses:
-                text += f", loss {losses['total']:.3f}"
-            if self.live:
-                sys.stderr.write(f"\r\x1b[K{text}")
-            elif stage != self.stage:
-                sys.stderr.write(text + "\n")
-            self.stage = stage
-            sys.stderr.flush()
+            self._line.show(stage, step, total, eta_s, losses)
 
         def warning(self, message: str) -> None:
-            self.finish()
-            print(f"warning: {message}", file=sys.stderr)
+            self._line.interrupt(f"warning: {message}")
 
         def check_cancelled(self) -> None:
             if _interrupted.is_set():
                 raise Cancelled("Cancelled.")
 
         def finish(self) -> None:
-            if self.live and self.stage:
-                sys.stderr.write("\n")
-                self.stage = ""
+            self._line.finish()
 
-    return ProgressLine()
+    return CommandObserver()
 
 
 def _run_adapt(arguments: argparse.Namespace) -> int:
     from confuda.app.run import run_job
 
+    job = Job(**read_options(arguments))
+    use_threads(job.threads)
     observer = _make_observer()
     try:
-        summary = run_job(Job(**read_options(arguments)), observer)
+        summary = run_job(job, observer)
     finally:
         observer.finish()
     if arguments.json:
@@ -84,6 +75,7 @@ def _run_segment(arguments: argparse.Namespace) -> int:
     from confuda.io.volume_file import may_be_dicom
 
     same = read_options(arguments, SEGMENT_OPTIONS)
+    use_threads(same["threads"])
     try:
         arguments.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -282,18 +274,20 @@ RUN: Dict[str, Callable[[argparse.Namespace], int]] = {
 """What does a command, by the name that :func:`confuda.app.options.build_parser` gives it."""
 
 
-def _make_printable(text: str) -> str:
-    """One line, without the line ends and terminal commands that a file's name may bring along."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    """Run one command; returns its exit code (README). Errors a user can meet become one line on stderr."""
-    for stream in (sys.stdout, sys.stderr):
-        # A console may not know all letters of a name; that is no reason to fail when the work is done.
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
-    parsed = build_parser().parse_args(arguments)
+    """Run one command; returns its exit code. Errors a user can meet become one line on stderr."""
+    with tolerant_streams() as results:
+        code = _run(build_parser().parse_args(arguments))
+        results.flush()
+        # Whoever has stopped reading wants to hear no more; a full disk is told.
+        if results.error is not None and results.error.errno != errno.EPIPE:
+            print(f"confuda: The results cannot be printed: {results.error.strerror}.", file=sys.stderr)
+            return code or InputError.exit_code
+        return code
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    let_threads_sleep()
     keep_torch_from_making_folders()
 
     def interrupt(number: int, frame: Any) -> NoReturn:
@@ -301,12 +295,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         raise Cancelled("Cancelled.")
 
     _interrupted.clear()
-
-    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, interrupt) for number in _list_signals()}
     try:
         return RUN[parsed.run](parsed)
     except ConfudaError as error:
-        print(f"confuda: {_make_printable(str(error))}", file=sys.stderr)
+        print(f"confuda: {make_printable(str(error))}", file=sys.stderr)
         return error.exit_code
     except Exception as error:
         if is_out_of_memory(error):
@@ -318,14 +311,22 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         if isinstance(error, OSError) and error.filename and error.strerror:
             # A full disk, a name that is too long, a right that is missing: it is known what and where.
             told = f"{error.filename} cannot be used: {error.strerror}."
-            print(f"confuda: {_make_printable(told)}", file=sys.stderr)
+            print(f"confuda: {make_printable(told)}", file=sys.stderr)
             return InputError.exit_code
-        kind = type(error).__name__
-        print(f"confuda: An unexpected error ({kind}); set {TRACEBACK_VARIABLE}=1 to see where.", file=sys.stderr)
+        print(f"confuda: {describe_unexpected(error)}; set {TRACEBACK_VARIABLE}=1 to see where.", file=sys.stderr)
         return 1
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _list_signals() -> List[int]:
+    """The signals that end a command in order. Who started it with nohup wants no end when the terminal closes."""
+    signals = [signal.SIGINT, signal.SIGTERM]
+    hang_up = getattr(signal, "SIGHUP", None)  # Windows knows none.
+    if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:
+        signals.append(hang_up)
+    return signals
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Opt
 
 from confuda.adaptation.settings import DEFAULT_PRESET, METHODS, MODES, PRESETS, make_settings
 from confuda.errors import UsageError
+from confuda.threads import MOST_THREADS
 
 READ, ADAPT = "read", "adapt"
 """What an option is for: :func:`confuda.read_volume`, or :meth:`confuda.Segmenter.adapt_and_segment`."""
@@ -154,7 +155,8 @@ class Job:
 
     report: folder for ``report.html``, with ``uncertainty.nrrd`` beside it unless ``uncertainty`` names another file.
     Both are written after the segmentation: what goes wrong with them does not cost it. preview_folder: for early label
-    maps, which the worker tells of. dicom_seg: for a DICOM SEG beside the output. frame, series, spacing_mm:
+    maps, which the worker tells of. threads: to be set by whoever starts the process
+    (:func:`confuda.threads.use_threads`). dicom_seg: for a DICOM SEG beside the output. frame, series, spacing_mm:
     see :func:`confuda.io.volume_file.read_volume`.
     """
 
@@ -192,6 +194,11 @@ class Job:
     report: Optional[Path] = option(FOLDER, "a page about this case, DIR/report.html", default=None)
     uncertainty: Optional[Path] = option(
         FILE, "entropy from 0 to 1 on the volume's grid, .nrrd or .nii.gz", default=None
+    )
+    threads: Optional[int] = option(
+        whole(1, MOST_THREADS, optional=True),
+        "CPU threads (all cores, less one for other programs where there are more than two)",
+        default=None,
     )
 
     dicom_seg: Optional[Path] = option(PATH, flag=None, default=None)

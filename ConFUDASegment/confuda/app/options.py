@@ -10,7 +10,7 @@ from confuda.errors import UsageError
 
 NOT_A_DEVICE = "A research tool, not a medical device: not for diagnosis or treatment."
 
-SEGMENT_OPTIONS = ("bundle", "device", "frame", "series", "spacing_mm")
+SEGMENT_OPTIONS = ("bundle", "device", "frame", "series", "spacing_mm", "threads")
 COHORT_OPTIONS = ("mode", "method", "preset", "bundle", "device", "seed", "settings")
 """The options of a job that the commands take which do several at a time."""
 

@@ -1,7 +1,7 @@
 """What Slicer starts: ``python -m confuda.app.worker`` does one job and tells about it in JSON lines.
 
-stdin: the first line is the job (the fields of ``confuda.app.job.Job``); a later line ``cancel``, the end of
-stdin, SIGTERM or SIGINT ends the worker within two seconds. stdout: events ``started``, ``progress``, ``preview``,
+stdin: the first line is the job (the fields of ``confuda.app.job.Job``); a later line ``cancel``, the end of stdin,
+SIGTERM, SIGINT or SIGHUP ends the worker within two seconds. stdout: events ``started``, ``progress``, ``preview``,
 ``warning``, ``finished``, ``failed``.
 """
 
@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any, Dict, Optional, TextIO
 
 from confuda.app.job import parse_job
+from confuda.app.terminal import describe_unexpected, fill_closed_descriptors
 from confuda.errors import Cancelled, ConfudaError, MemoryExhausted, UsageError, is_out_of_memory
 from confuda.io.atomic import remove_own_drafts
 from confuda.privacy import hide_paths, keep_torch_from_making_folders
+from confuda.threads import let_threads_sleep, use_threads
 
 GRACE_S = 1.5
 """A job that has not noticed a cancel after this long is ended without asking."""
@@ -71,13 +73,15 @@ class CancelWatch(threading.Thread):
         os._exit(Cancelled.exit_code)
 
     def catch_signals(self) -> None:
-        """Let SIGTERM and SIGINT count as a cancel; the handler returns at once, for it runs in the job's thread."""
+        """Let SIGTERM, SIGINT and SIGHUP count as a cancel; the handler returns at once, for it runs in the job's
+        thread."""
 
         def start(number: int, frame: Any) -> None:
             threading.Thread(target=self.cancel, daemon=True).start()
 
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, start)
+        for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+            if hasattr(signal, name):  # Windows knows no hang-up.
+                signal.signal(getattr(signal, name), start)
 
 
 def tell_failure(events: EventWriter, code: int, message: str, details: str = "") -> None:
@@ -138,6 +142,7 @@ def serve(stdin: TextIO, stdout: TextIO, catch_signals: bool = False) -> int:
         job = parse_job(line)
         from confuda.app.run import run_job
 
+        use_threads(job.threads)
         summary = run_job(job, make_observer(events, watch))
         watch.finished.set()
         asked_for = summary["uncertainty"] or {"path": None}
@@ -155,13 +160,16 @@ def serve(stdin: TextIO, stdout: TextIO, catch_signals: bool = False) -> int:
             # Not even torch could be loaded, or a thread be started.
             tell_failure(events, MemoryExhausted.exit_code, "Not enough memory: close other programs.")
             return MemoryExhausted.exit_code
-        said = hide_paths(str(error), job.list_paths() if job is not None else ())
+        known = job.list_paths() if job is not None else ()
+        said = hide_paths(str(error), known)
         details = "".join(traceback.format_tb(error.__traceback__)[-6:]) + f"{type(error).__name__}: {said}"
-        tell_failure(events, 1, f"An unexpected error ({type(error).__name__}): please report it.", details)
+        tell_failure(events, 1, f"{describe_unexpected(error, known)}: please report it.", details)
         return 1
 
 
 def main() -> int:
+    fill_closed_descriptors()
+    let_threads_sleep()
     keep_torch_from_making_folders()
     stdin = open(sys.stdin.fileno(), encoding="utf-8", errors="replace", closefd=False)
     stdout = open(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", newline="\n")

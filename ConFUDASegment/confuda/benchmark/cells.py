@@ -7,7 +7,6 @@ the cells that are there with the present hash and makes the others.
 import dataclasses
 import hashlib
 import json
-import os
 import platform
 import time
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from confuda.bundle.format import Bundle, hash_file
 from confuda.device import measure_peak_memory_mb
 from confuda.imaging.stack import HeartCrop
 from confuda.inference.prediction import NO_FLIP, Predictor
+from confuda.io.atomic import write_text
 from confuda.io.segmentation_file import read_segmentation, write_segmentation
 from confuda.labels import STRUCTURES
 from confuda.measure.metrics import evaluate
@@ -102,14 +102,6 @@ def read_cell(path: Path, recipe_hash: str) -> Optional[Dict[str, Any]]:
     return record if isinstance(record, dict) and record.get("recipe_hash") == recipe_hash else None
 
 
-def write_beside(path: Path, text: str) -> None:
-    """Write ``text`` to ``path``: beside it first, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
-
-
 class CellRunner:
     """Runs the cells of one fold; what they share (the target's slices, the network's view of them) is made once.
 
@@ -159,7 +151,8 @@ class CellRunner:
             "threads": torch.get_num_threads(),
             "versions": {"confuda": __version__, "torch": torch.__version__, "python": platform.python_version()},
         }
-        write_beside(files.record, json.dumps(record, indent=1) + "\n")
+        files.record.parent.mkdir(parents=True, exist_ok=True)
+        write_text(files.record, json.dumps(record, indent=1) + "\n")
         return record
 
     def _measure_gpu_memory_mb(self) -> Optional[float]:

@@ -13,7 +13,9 @@ from confuda import __version__
 from confuda.adaptation.methods.ablation import ABLATIONS
 from confuda.benchmark import published
 from confuda.benchmark.cells import (
+    CELLS_FOLDER,
     CONTROL,
+    EXAMPLES_FOLDER,
     NO_SETTING,
     UNADAPTED,
     Cell,
@@ -24,9 +26,7 @@ from confuda.benchmark.cells import (
     hash_source,
     name_files,
     read_cell,
-    write_beside,
 )
-from confuda.benchmark.claims import claim, wait_for_claim
 from confuda.benchmark.figures import draw_dice, draw_examples
 from confuda.benchmark.folds import Fold, make_folds
 from confuda.benchmark.recipe import SETTINGS, Recipe, make_recipe
@@ -35,6 +35,8 @@ from confuda.benchmark.tables import TableRow, format_csv, format_markdown
 from confuda.bundle.format import Bundle
 from confuda.device import fixed_precision
 from confuda.errors import InputError, UsageError
+from confuda.io.atomic import remove_left_drafts, write_text
+from confuda.io.lock import FOREVER, hold_lock
 from confuda.training.launch import LaunchOptions, choose_launch_device, launch_fabric, leave_fabric
 from confuda.training.mscmrseg import MsCmrSegPatient, find_mscmrseg_patients
 
@@ -209,6 +211,8 @@ class _Benchmark:
             self.options.output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"The folder {self.options.output} cannot be made: {error.strerror}.") from error
+        for folder in ("", CELLS_FOLDER, EXAMPLES_FOLDER):
+            remove_left_drafts(self.options.output / folder)
         if self.rank == 0:
             there = f"{len(self.records)} of them are there already"
             self.report(f"{self.options.table}: {self._count_cells()} cells, {there}")
@@ -220,7 +224,7 @@ class _Benchmark:
             self._look_up_cells()
         if self.rank != 0:
             return []
-        with wait_for_claim(self._name_claim(self.options.table)):
+        with hold_lock(self._name_claim(self.options.table), wait_s=FOREVER):
             return self._write_tables() + self._draw_figures()
 
     def _run_fold(self, fold: Fold) -> bool:
@@ -228,7 +232,7 @@ class _Benchmark:
         missing = [plan for plan in self.planned if plan.cell.fold is fold and not self._is_done(plan)]
         if not missing:
             return False
-        with claim(self._name_claim(f"fold{fold.number}-{self.source_hashes[fold.number][:8]}")) as ours:
+        with hold_lock(self._name_claim(f"fold{fold.number}-{self.source_hashes[fold.number][:8]}")) as ours:
             if not ours:
                 return False
             runner = CellRunner(fold, self._prepare(fold), self.device)
@@ -238,7 +242,7 @@ class _Benchmark:
         """Run a cell, unless it is there by now or another process is at it; whether it was run."""
         if self._is_done(plan):  # By another row that is the same cell.
             return False
-        with claim(self._name_claim(plan.files.record.stem)) as ours:
+        with hold_lock(self._name_claim(plan.files.record.stem)) as ours:
             if not ours or self._look_up(plan):
                 return False
             began = time.monotonic()
@@ -250,7 +254,7 @@ class _Benchmark:
         mean_s = sum(self.spent_s) / len(self.spent_s) / self.options.launch.processes
         self._tell(plan, record, done, total, (total - done) * mean_s)
         if self.rank == 0:
-            with wait_for_claim(self._name_claim(self.options.table)):
+            with hold_lock(self._name_claim(self.options.table), wait_s=FOREVER):
                 self._write_tables()
         return True
 
@@ -325,8 +329,8 @@ class _Benchmark:
         rows = self._gather()
         files = [self.options.output / f"{self.options.table}{ending}" for ending in (".md", ".csv")]
         title = {"table1": "Table 1: methods on MS-CMRSeg", "table2": "Table 2: ablation on MS-CMRSeg"}
-        write_beside(files[0], format_markdown(title[self.options.table], self._describe(), rows))
-        write_beside(files[1], format_csv(rows))
+        write_text(files[0], format_markdown(title[self.options.table], self._describe(), rows))
+        write_text(files[1], format_csv(rows))
         return files
 
     def _describe(self) -> List[str]:

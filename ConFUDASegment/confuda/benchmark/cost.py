@@ -17,12 +17,13 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 import torch
 
 from confuda import __version__
-from confuda.benchmark.cells import hash_parts, read_cell, write_beside
+from confuda.benchmark.cells import hash_parts, read_cell
 from confuda.benchmark.command import describe_machine
 from confuda.benchmark.cost_report import draw_cost, format_cost
 from confuda.benchmark.cost_step import BLOCKS, CENTROIDS, PIXELS, CostCase, estimate_step_bytes
 from confuda.device import choose_device
 from confuda.errors import InputError, MemoryExhausted, UsageError
+from confuda.io.atomic import write_text
 
 COST_FORMAT = 2
 CELLS_FOLDER = "cost-cells"
@@ -164,7 +165,7 @@ def _measure(plan: PlannedCost) -> Dict[str, Any]:
     if done.returncode != 0:
         raise RuntimeError(f"Measuring {plan.path.stem} failed:\n{done.stderr}")
     cell.update(json.loads(done.stdout.splitlines()[-1]))
-    write_beside(plan.path, json.dumps({"recipe_hash": plan.recipe_hash, **cell}, indent=1) + "\n")
+    write_text(plan.path, json.dumps({"recipe_hash": plan.recipe_hash, **cell}, indent=1) + "\n")
     return cell
 
 
@@ -182,6 +183,6 @@ def _write(options: CostOptions, machine: str, cells: Sequence[Dict[str, Any]]) 
         "memory_limit_gb": options.memory_limit_gb,
         "cells": [{name: value for name, value in cell.items() if name != "recipe_hash"} for cell in cells],
     }
-    write_beside(options.output / "cost.json", json.dumps(whole, indent=1) + "\n")
-    write_beside(options.output / "cost.md", format_cost(whole))
+    write_text(options.output / "cost.json", json.dumps(whole, indent=1) + "\n")
+    write_text(options.output / "cost.md", format_cost(whole))
     return whole

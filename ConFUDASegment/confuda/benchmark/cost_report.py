@@ -2,13 +2,13 @@
 measured, and a figure with memory and time over the resolution."""
 
 import math
-import os
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from confuda.benchmark.cost_step import BLOCK_SIZE, IMAGES, PIXELS
 from confuda.benchmark.published import SOURCE
 from confuda.errors import UsageError
+from confuda.io.atomic import replace_file
 from confuda.labels import CLASS_NAMES
 
 ALL_PIXELS = "MPCCL, P = H*W"
@@ -206,9 +206,8 @@ def draw_cost(whole: Dict[str, Any], path: Path) -> Path:
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", fontsize=8)
     figure.suptitle("One contrastive step; hollow: estimated, not run; dashed: the limit", fontsize=10)
-    beside = path.with_name(path.name + ".part")
-    figure.savefig(beside, format="png", dpi=120)
-    os.replace(beside, path)
+    with replace_file(path) as draft:
+        figure.savefig(draft, format="png", dpi=120)
     return path
 
 

@@ -3,7 +3,6 @@
 The slices are the data set's own and may not be passed on: they go to the output folder and nowhere else.
 """
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, Sequence
 
@@ -12,6 +11,7 @@ import SimpleITK as sitk
 
 from confuda.benchmark.tables import TableRow
 from confuda.errors import UsageError
+from confuda.io.atomic import replace_file
 from confuda.io.segmentation_file import read_segmentation
 from confuda.io.volume_file import read_image
 from confuda.report.contours import draw_contours
@@ -53,9 +53,8 @@ def draw_dice(rows: Sequence[TableRow], title: str, path: Path) -> Path:
     axes.set_title(title, fontsize=10)
     axes.grid(axis="x", alpha=0.3)
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
-    beside = path.with_name(path.name + ".part")
-    figure.savefig(beside, format="png", dpi=120)
-    os.replace(beside, path)
+    with replace_file(path) as draft:
+        figure.savefig(draft, format="png", dpi=120)
     return path
 
 

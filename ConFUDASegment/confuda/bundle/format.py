@@ -6,12 +6,9 @@ is read and nothing is ever unpickled. A bundle may come from anywhere: sizes ar
 and no file outside its folder is opened.
 """
 
-import ctypes
 import hashlib
 import json
 import os
-import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
@@ -23,7 +20,7 @@ from torch import Tensor, nn
 
 from confuda.bundle.model_card import format_model_card
 from confuda.errors import BundleError, InputError
-from confuda.io.atomic import name_draft
+from confuda.io.atomic import replace_folder
 from confuda.labels import CLASS_NAMES
 from confuda.losses.centroids import SourceBank
 from confuda.networks.drunet import DOWNSAMPLING, DRUNet
@@ -265,14 +262,8 @@ def save_bundle(bundle: Bundle, folder: Path) -> None:
     check_bundle_place(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = folder.parent / name_draft()
-        try:
-            beside.mkdir(mode=0o700)
-            _write_files(bundle, beside)
-            beside.chmod(0o755)
-            _put_in_place(beside, folder)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+        with replace_folder(folder) as draft:
+            _write_files(bundle, draft)
     except (OSError, SafetensorError, ValueError) as error:
         # safetensors has an error of its own for a full disk, with the system's words in it.
         reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
@@ -293,33 +284,6 @@ def check_bundle_place(folder: Path) -> None:
         raise InputError(f"The bundle cannot be written to {folder}: {error.strerror}.") from error
     if not os.path.isfile(Path(folder) / DESCRIPTION_NAME):
         raise InputError(f"{folder} exists and is no bundle: choose another folder.")
-
-
-def _put_in_place(beside: Path, folder: Path) -> None:
-    """Rename ``beside`` to ``folder``; what was there is at ``beside`` afterwards, or gone."""
-    if not os.path.lexists(folder):
-        os.replace(beside, folder)
-    elif not _exchange(beside, folder):
-        # Not at one stroke here: if the second rename fails, the first is undone.
-        former = folder.with_name(f".{folder.name}-former")
-        os.replace(folder, former)
-        try:
-            os.replace(beside, folder)
-        except OSError:
-            os.replace(former, folder)
-            raise
-        shutil.rmtree(former, ignore_errors=True)
-
-
-def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two folders at one stroke, so that a bundle is there at any moment; False where the system cannot."""
-    if not sys.platform.startswith("linux"):
-        return False
-    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-    if rename is None or rename(here, os.fsencode(one), here, os.fsencode(other), exchange) != 0:
-        return False
-    return True
 
 
 def _write_files(bundle: Bundle, folder: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 from confuda.cohort.record import DONE, FAILED, CaseFiles, write_record
 from confuda.cohort.volumes import CohortVolume, list_files
 from confuda.errors import ConfudaError, MemoryExhausted, explain_memory_errors
+from confuda.io.atomic import replace_file
 from confuda.io.volume_file import may_be_dicom
 from confuda.privacy import hide_paths
 
@@ -165,21 +166,18 @@ def _draw_picture(volume: Path, files: CaseFiles) -> bool:
     labels = frame.apply(sitk.GetArrayFromImage(read_segmentation(files.segmentation)))
     spacing = image.GetSpacing()
     in_plane: List[float] = [spacing[axis] for axis in frame.axes[1:]]
-    large = files.picture.with_name(f".confuda-{files.picture.name}")
     try:
-        draw_contours(
-            np.ascontiguousarray(slices), {"": np.ascontiguousarray(labels)}, large, (in_plane[0], in_plane[1]),
-            max_slices=PICTURE_SLICES,
-        )  # fmt: skip
-        with Image.open(large) as picture:
-            height = round(picture.height * PICTURE_WIDTH / picture.width)
-            small = picture.convert("RGB").resize((PICTURE_WIDTH, height), Image.LANCZOS)
-        small.quantize(palette=_make_palette(), dither=Image.Dither.NONE).save(large, format="PNG", optimize=True)
-        os.replace(large, files.picture)
+        with replace_file(files.picture) as large:
+            draw_contours(
+                np.ascontiguousarray(slices), {"": np.ascontiguousarray(labels)}, large, (in_plane[0], in_plane[1]),
+                max_slices=PICTURE_SLICES,
+            )  # fmt: skip
+            with Image.open(large) as picture:
+                height = round(picture.height * PICTURE_WIDTH / picture.width)
+                small = picture.convert("RGB").resize((PICTURE_WIDTH, height), Image.LANCZOS)
+            small.quantize(palette=_make_palette(), dither=Image.Dither.NONE).save(large, format="PNG", optimize=True)
     except UsageError:
         return False
-    finally:
-        large.unlink(missing_ok=True)
     return True
 
 

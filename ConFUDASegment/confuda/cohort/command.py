@@ -18,10 +18,8 @@ from confuda.cohort.adapt_once import AdaptOnceResult, AdaptOnceTask, adapt_once
 from confuda.cohort.case import CaseTask, hide_names, run_case
 from confuda.cohort.contact_sheet import write_contact_sheet
 from confuda.cohort.dask_pool import Pool, PoolOptions, count_cores, explain_error, open_pool
-from confuda.cohort.folder_lock import lock_folder
 from confuda.cohort.record import (
     DONE,
-    DRAFT_PREFIX,
     FAILED,
     fingerprint,
     hash_bundle,
@@ -29,15 +27,17 @@ from confuda.cohort.record import (
     make_key,
     name_case_files,
     read_record,
-    write_text,
 )
 from confuda.cohort.table import find_flags, write_table
 from confuda.cohort.volumes import MARKER_NAME, CohortVolume, find_volumes
 from confuda.errors import InputError, UsageError
+from confuda.io.atomic import remove_left_drafts, write_text
+from confuda.io.lock import hold_lock
 
 TABLE_NAME = "results.csv"
 SHEET_NAME = "contact-sheet.html"
 ADAPTED_NAME = "adapted-bundle"
+LOCK_NAME = ".lock"
 WRITE_TABLE_EVERY_S = 10.0
 
 
@@ -101,7 +101,9 @@ def run_cohort(options: CohortOptions, report: Callable[[str], None]) -> CohortR
     volumes = find_volumes(options.folder.absolute(), options.pattern, report)
     report(f"{len(volumes)} volumes found")
     _make_folders(options.output)
-    with lock_folder(options.output):
+    with hold_lock(options.output / LOCK_NAME) as ours:
+        if not ours:
+            raise InputError(f"Another cohort is being written to {options.output}: wait for its end.")
         _remove_drafts(options.output)
         return _Cohort(options, volumes, report, began).execute()
 
@@ -123,8 +125,7 @@ def _make_folders(output: Path) -> None:
 def _remove_drafts(output: Path) -> None:
     """What a run that was killed left half written; the lock says that nobody writes it now."""
     for folder in (output, output / "segmentations", output / "cases"):
-        for path in folder.glob(f"{DRAFT_PREFIX}*"):
-            path.unlink(missing_ok=True)
+        remove_left_drafts(folder)
     for path in output.glob(f".{ADAPTED_NAME}-*"):
         shutil.rmtree(path, ignore_errors=True)
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, List, Mapping, Sequence
 
 from confuda import __version__
-from confuda.cohort.record import DONE, name_case_files, write_text
+from confuda.cohort.record import DONE, name_case_files
 from confuda.cohort.table import find_flags
+from confuda.io.atomic import write_text
 from confuda.labels import STRUCTURES
 
 NOT_A_DEVICE = "A research tool, not a medical device: not for diagnosis or treatment."

@@ -2,19 +2,16 @@
 
 import hashlib
 import json
-import os
-import uuid
 from pathlib import Path
 from typing import Any, Dict, Mapping, NamedTuple, Optional
 
 from confuda import __version__
 from confuda.bundle.format import DESCRIPTION_NAME, verify_bundle
 from confuda.cohort.volumes import CohortVolume, list_files
+from confuda.io.atomic import write_text
 
 RECORD_FORMAT = 1
 DONE, FAILED = "done", "failed"
-DRAFT_PREFIX = ".confuda-"
-"""How the names of files begin that are still being written, here and in ``confuda.io.segmentation_file``."""
 
 
 class CaseFiles(NamedTuple):
@@ -82,19 +79,6 @@ def is_complete(record: Optional[Dict[str, Any]], key: str, files: CaseFiles) ->
     return whole and (not record.get("has_picture") or files.picture.is_file())
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write ``text`` to ``path``, complete or not at all, and bring it to the disk."""
-    draft = path.with_name(f"{DRAFT_PREFIX}{uuid.uuid4().hex}{path.suffix}")
-    try:
-        with open(draft, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
 def write_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Write ``record`` to ``path``; see :func:`write_text`."""
+    """Write ``record`` to ``path``."""
     write_text(path, json.dumps({"format": RECORD_FORMAT, **record}, indent=1, ensure_ascii=False) + "\n")

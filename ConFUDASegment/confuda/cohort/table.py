@@ -5,8 +5,9 @@ import io
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence
 
-from confuda.cohort.record import DONE, write_text
+from confuda.cohort.record import DONE
 from confuda.inference.plausibility import LOW_AGREEMENT
+from confuda.io.atomic import write_text
 from confuda.labels import STRUCTURES
 
 COLUMNS = (

@@ -15,7 +15,7 @@ from confuda.io.dicom_join import find_stacks
 from confuda.io.dicom_pixels import read_pixels
 from confuda.io.dicom_plane import FRAME_ORDER, PIXEL_SPACING, Plane, read_planes
 from confuda.io.dicom_stacks import DicomStack
-from confuda.io.file_name import is_text
+from confuda.io.file_name import explain_name, is_text
 from confuda.io.memory import check_memory
 
 DIRECTORY_NAME = "DICOMDIR"
@@ -73,7 +73,7 @@ def list_files_below(folder: Path) -> List[Path]:
         folders.sort()
         for name in sorted(files):
             if not is_text(name):
-                raise InputError(f"{folder} holds a file whose name is no valid text: rename it.")
+                raise InputError(f"{folder} holds a file with {explain_name(name)}.")
             if name.upper() != DIRECTORY_NAME and os.path.isfile(os.path.join(here, name)):
                 paths.append(Path(here) / name)
     return paths

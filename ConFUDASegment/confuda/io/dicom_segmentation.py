@@ -6,7 +6,6 @@ Needs highdicom.
 """
 
 import os
-import uuid
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
@@ -16,6 +15,7 @@ import SimpleITK as sitk
 from confuda import __version__
 from confuda.errors import InputError, UsageError
 from confuda.imaging.parallel_slices import LARGEST_DIFFERENCE
+from confuda.io.atomic import replace_file
 from confuda.io.dicom_file import keep_pydicom_quiet
 from confuda.io.dicom_folder import choose_phase, find_source, find_spacing
 from confuda.io.dicom_plane import Plane
@@ -91,19 +91,14 @@ def write_dicom_segmentation(
     labels = map_labels(sitk.GetArrayViewFromImage(labelmap), OWN_DATASET)
     _check_grid(labelmap, planes, volume)
     segmentation = _make_segmentation(describe_source(planes, volume, labelmap.GetSpacing()), labels, volume)
-    draft = path.with_name(f".confuda-{uuid.uuid4().hex}{ENDING}")
     try:
-        with keep_pydicom_quiet():
-            segmentation.save_as(str(draft))
-        with open(draft, "rb+") as file:
-            os.fsync(file.fileno())
-        if not np.array_equal(_read_labels(draft, planes), labels):
-            raise OSError("the file could not be written completely, the disk may be full")
-        os.replace(draft, path)
+        with replace_file(path) as draft:
+            with keep_pydicom_quiet():
+                segmentation.save_as(str(draft))
+            if not np.array_equal(_read_labels(draft, planes), labels):
+                raise OSError("the file could not be written completely, the disk may be full")
     except OSError as error:
         raise InputError(f"Cannot write {path}: {error.strerror or error}.") from error
-    finally:
-        draft.unlink(missing_ok=True)
     return path
 
 

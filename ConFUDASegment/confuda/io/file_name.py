@@ -1,5 +1,6 @@
-"""Which file names SimpleITK can be given."""
+"""Which names of files SimpleITK can be given."""
 
+import os
 from pathlib import Path
 from typing import Union
 
@@ -10,3 +11,12 @@ def is_text(path: Union[str, Path]) -> bool:
         return b"\0" not in str(path).encode("utf-8")
     except UnicodeEncodeError:
         return False
+
+
+def explain_name(path: Union[str, Path]) -> str:
+    """What is wrong with a name that is no text, and what to do."""
+    try:
+        os.fsencode(path).decode("utf-8")
+    except UnicodeDecodeError:
+        return "a name that is no valid text: rename it"
+    return "a name whose letters the locale of this program does not know: set PYTHONUTF8=1"

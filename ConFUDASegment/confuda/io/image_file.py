@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from confuda.errors import InputError
 from confuda.imaging.volume_checks import SHEAR_REFUSED, SHEARED
 from confuda.io.completeness import has_all_voxels, is_packed
-from confuda.io.file_name import is_text
+from confuda.io.file_name import explain_name, is_text
 from confuda.io.itk_silence import keep_itk_quiet
 from confuda.io.memory import check_memory
 from confuda.io.nifti_header import find_pair, is_nifti_2, is_nifti_name, measure_shear, read_nifti_header
@@ -71,7 +71,7 @@ def read_frames(path: Path, choose: ChooseFrames, is_spacing_given: bool = False
 def check_name(path: Path) -> None:
     """Raises InputError for a name that is no text, at which SimpleITK ends the process."""
     if not is_text(path):
-        raise InputError(f"{path} is a name that is no valid text: rename it.")
+        raise InputError(f"{path} is {explain_name(path)}.")
 
 
 def is_slicer_segmentation(image: sitk.Image) -> bool:

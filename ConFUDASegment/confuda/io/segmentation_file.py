@@ -2,8 +2,6 @@
 
 import errno
 import os
-import uuid
-from contextlib import suppress
 from pathlib import Path
 from typing import Dict, Mapping, Optional, Tuple, Union
 
@@ -13,7 +11,8 @@ import SimpleITK as sitk
 from confuda.errors import InputError, UsageError
 from confuda.imaging.label_anatomy import guess_label_values
 from confuda.imaging.stack import find_slice_axis
-from confuda.io.file_name import is_text
+from confuda.io.atomic import replace_file
+from confuda.io.file_name import explain_name, is_text
 from confuda.io.image_file import is_slicer_segmentation
 from confuda.io.volume_file import read_image
 from confuda.labels import CLASS_NAMES, DATASET_VALUES, OWN_DATASET, STRUCTURES, Structure, find_structure, map_labels
@@ -44,17 +43,11 @@ def write_segmentation(labelmap: sitk.Image, path: Union[str, Path]) -> Path:
         raise InputError(f"Cannot write {path}: the folder {path.parent} does not exist.")
     if os.path.isdir(path):
         raise InputError(f"Cannot write {path}: it is a folder.")
-    # The same folder, so that the last step is a rename; the same ending, since it tells ITK the format.
-    draft = path.with_name(f".confuda-{uuid.uuid4().hex}{ending}")
     try:
-        _write_checked(image, draft)
-        os.replace(draft, path)
+        with replace_file(path, ending) as draft:
+            _write_checked(image, draft)
     except OSError as error:
         raise InputError(f"Cannot write {path}: {_explain(error, path)}.") from error
-    finally:
-        # A read-only disk refuses to remove even what is not there.
-        with suppress(OSError):
-            draft.unlink()
     return path
 
 
@@ -65,7 +58,7 @@ def find_ending(path: Path) -> str:
         UsageError: naming the endings that can be written; or if the name is no text.
     """
     if not is_text(path):
-        raise UsageError(f"Cannot write {path}: the name is no valid text.")
+        raise UsageError(f"Cannot write {path}, which is {explain_name(path)}.")
     for ending in ENDINGS:
         if path.name.lower().endswith(ending) and len(path.name) > len(ending):
             return ending
@@ -194,8 +187,6 @@ def _write_checked(image: sitk.Image, path: Path) -> None:
         sitk.WriteImage(image, str(path), useCompression=True)
     except RuntimeError as error:
         raise OSError("the file could not be written, the disk may be full") from error
-    with open(path, "rb+") as file:
-        os.fsync(file.fileno())
     try:
         written = read_image(path)
     except InputError as error:

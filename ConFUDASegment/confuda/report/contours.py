@@ -1,13 +1,12 @@
 """A figure of slices with the outlines of the structures, one prediction beside the other. Needs matplotlib."""
 
-import os
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from confuda.errors import InputError, UsageError
+from confuda.io.atomic import replace_file
 from confuda.labels import STRUCTURES
 
 if TYPE_CHECKING:
@@ -157,13 +156,9 @@ def _add_legend(figure: "Figure") -> None:
 
 
 def _save(figure: "Figure", path: Path) -> Path:
-    """Write the PNG beside its place, then move it there: never half a picture."""
-    draft = path.with_name(f".confuda-{uuid.uuid4().hex}.png")
     try:
-        figure.savefig(draft, format="png", dpi=150, facecolor=PAPER)
-        os.replace(draft, path)
+        with replace_file(path) as draft:
+            figure.savefig(draft, format="png", dpi=150, facecolor=PAPER)
     except OSError as error:
         raise InputError(f"Cannot write {path}: {error.strerror or error}.") from error
-    finally:
-        draft.unlink(missing_ok=True)
     return path

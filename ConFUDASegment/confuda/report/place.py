@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Optional
 
 from confuda.errors import InputError, UsageError
-from confuda.io.atomic import name_draft
+from confuda.io.atomic import write_text
 from confuda.report.uncertainty import MAP_NAME, check_map_path, is_own_map
 
 PAGE_NAME = "report.html"
@@ -67,17 +67,10 @@ def write_page(page: str, folder: Path) -> Path:
     make_folder(folder)
     _check_not_foreign(folder, with_map=False)
     path = folder / PAGE_NAME
-    draft = folder / f"{name_draft()}.html"
     try:
-        with open(draft, "w", encoding="utf-8", newline="\n") as file:
-            file.write(page)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
+        write_text(path, page)
     except OSError as error:
         raise InputError(f"Cannot write {path}: {error.strerror or error}.") from error
-    finally:
-        draft.unlink(missing_ok=True)
     return path
 
 

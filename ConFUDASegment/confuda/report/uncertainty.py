@@ -1,6 +1,5 @@
 """How sure a network is of its segmentation: entropy of its soft labels, and agreement of its views of the slices."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict
@@ -11,7 +10,7 @@ import SimpleITK as sitk
 from confuda.errors import InputError, UsageError
 from confuda.imaging.stack import HeartCrop, resample_in_plane
 from confuda.inference.acceptance import Opinion
-from confuda.io.atomic import name_draft
+from confuda.io.atomic import replace_file
 from confuda.io.segmentation_file import ENDINGS, SLICER_ENDING
 from confuda.io.volume_file import read_image
 from confuda.labels import STRUCTURES
@@ -118,23 +117,20 @@ def write_map(image: sitk.Image, path: Path) -> None:
     ending = check_map_path(path)
     copy = sitk.Image(image)
     copy.SetMetaData(CONTENT_KEY, CONTENT)
-    draft = path.with_name(name_draft() + ending)
     try:
-        # ITK hides the system's reason, so ask for it by opening the file first.
-        with open(draft, "wb"):
-            pass
-        sitk.WriteImage(copy, str(draft), useCompression=True)
-        # On a full disk some of ITK's writers stop without a word.
-        written = read_image(draft)
-        if not np.array_equal(sitk.GetArrayViewFromImage(written), sitk.GetArrayViewFromImage(image)):
-            raise OSError("the disk may be full")
-        os.replace(draft, path)
+        with replace_file(path, ending) as draft:
+            # ITK hides the system's reason, so ask for it by opening the file first.
+            with open(draft, "wb"):
+                pass
+            sitk.WriteImage(copy, str(draft), useCompression=True)
+            # On a full disk some of ITK's writers stop without a word.
+            written = read_image(draft)
+            if not np.array_equal(sitk.GetArrayViewFromImage(written), sitk.GetArrayViewFromImage(image)):
+                raise OSError("the disk may be full")
     except OSError as error:
         raise InputError(f"Cannot write the uncertainty to {path}: {error.strerror or error}.") from error
     except (RuntimeError, InputError) as error:
         raise InputError(f"Cannot write the uncertainty to {path}: the disk may be full.") from error
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def is_own_map(path: Path) -> bool:

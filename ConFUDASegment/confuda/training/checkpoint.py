@@ -1,16 +1,16 @@
 """Checkpoints of a training run as one safetensors file: tensors, and a JSON record in the header. Never a pickle."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any, Dict, Tuple
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from confuda.errors import InputError
+from confuda.io.atomic import replace_file
 
 
 def flatten_state(prefix: str, state: Dict[str, Any]) -> Dict[str, Tensor]:
@@ -48,11 +48,19 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Dict[str, Tenso
 
 
 def save_checkpoint(path: Path, tensors: Dict[str, Tensor], record: Dict[str, Any]) -> None:
-    """Write beside, then rename: a reader never sees half a checkpoint."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    save_file(tensors, str(beside), metadata={"record": json.dumps(record)})
-    os.replace(beside, path)
+    """Write a checkpoint, complete or not at all.
+
+    Raises:
+        InputError: if the place cannot be written to.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replace_file(path) as draft:
+            save_file(tensors, str(draft), metadata={"record": json.dumps(record)})
+    except (OSError, SafetensorError) as error:
+        # safetensors has an error of its own for a full disk, with the system's words in it.
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise InputError(f"The checkpoint {path} cannot be written: {reason}.") from error
 
 
 def load_checkpoint(path: Path) -> Tuple[Dict[str, Tensor], Dict[str, Any]]:

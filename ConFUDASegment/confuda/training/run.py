@@ -8,6 +8,7 @@ from typing import Any, Callable, Dict, Iterator, Optional
 
 import torch
 
+from confuda.io.atomic import remove_left_drafts
 from confuda.training.checkpoint import (
     flatten_optimizer,
     flatten_state,
@@ -69,6 +70,8 @@ class TrainingRun:
             self._process.set_state(record.get("process", {}))
             self.start = record["step"]
         folder.mkdir(parents=True, exist_ok=True)
+        if self._process.is_first:
+            remove_left_drafts(folder)
 
     def count_steps(self, total: int) -> Iterator[int]:
         """The numbers of the steps left to do; a checkpoint is kept between two of them when it is due."""

@@ -1,11 +1,11 @@
 """source.json of a training folder: what the labels of the data meant, so that nothing after has to be told again."""
 
 import json
-import os
 from pathlib import Path
 from typing import Dict, Mapping, NamedTuple, Optional, Union
 
 from confuda.errors import InputError, UsageError
+from confuda.io.atomic import write_text
 from confuda.labels import DATASET_VALUES, STRUCTURES
 
 RECORD_NAME = "source.json"
@@ -26,9 +26,7 @@ class SourceRecord(NamedTuple):
 def write_source_record(folder: Path, record: SourceRecord) -> None:
     """Keep ``record`` in ``folder``, complete or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f".{RECORD_NAME}.part"
-    draft.write_text(json.dumps(record._asdict(), indent=1) + "\n", encoding="utf-8")
-    os.replace(draft, folder / RECORD_NAME)
+    write_text(folder / RECORD_NAME, json.dumps(record._asdict(), indent=1) + "\n")
 
 
 def read_source_record(folder: Path, dataset: str) -> SourceRecord:
