@@ -71,8 +71,9 @@ def join_slices(places: Sequence[SlicePlace]) -> List[JoinedSlices]:
 
 
 def strip_number(text: str) -> str:
-    """A description without the number of the slice at its end: ``LGE_SAX_3`` and ``LGE_SAX_4`` are one stack's."""
-    return re.sub(r"[\W_]*\d+\s*$", "", text.strip()).casefold()
+    """A description without the numbers of series and slice: ``LGE_SAX_3`` and ``LGE_SAX_4`` are one stack's, and so
+    are ``12: LGE_SAX`` and ``13: LGE_SAX``, as 3D Slicer calls volumes."""
+    return re.sub(r"^\d+\s*:\s*|[\W_]*\d+\s*$", "", text.strip()).casefold()
 
 
 def find_normal(row_direction: Sequence[float], column_direction: Sequence[float]) -> np.ndarray:
