@@ -133,8 +133,16 @@ def read_header(path: Path) -> Any:
     except Exception as error:
         raise DamagedDicom(path) from error
     if not whole:
-        raise DamagedDicom(path, get_text(header, "SeriesInstanceUID"))
+        raise DamagedDicom(path, _find_series(header))
     return header
+
+
+def _find_series(damaged: Any) -> str:
+    try:
+        with keep_pydicom_quiet():
+            return get_text(damaged, "SeriesInstanceUID")
+    except Exception:  # pydicom may raise anything for a value that makes no sense
+        return ""
 
 
 def is_directory(header: Any) -> bool:
