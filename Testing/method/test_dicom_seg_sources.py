@@ -118,20 +118,20 @@ def test_series_of_one_slice_each_are_all_referred_to(tmp_path):
     [
         ({"StudyDate": "2020.01.01"}, ["StudyDate"]),
         ({"PatientSex": "Unknown"}, ["PatientSex"]),
-        ({"StudyTime": "noon", "PatientBirthDate": "born"}, ["PatientBirthDate", "StudyTime"]),
+        ({"PatientBirthDate": "born", "StudyTime": "noon"}, ["PatientBirthDate", "StudyTime"]),
         ({"AccessionNumber": "x" * 17}, ["AccessionNumber"]),
-        ({"SpecificCharacterSet": "ISO IR 100"}, []),
-        ({"SpecificCharacterSet": "nonsense"}, []),
+        ({"SpecificCharacterSet": "ISO IR 100"}, ["SpecificCharacterSet"]),
+        ({"SpecificCharacterSet": "nonsense"}, ["SpecificCharacterSet"]),
     ],
 )
-def test_invalid_values_of_patient_and_study_are_left_empty_with_a_warning(tmp_path, tags, empty):
+def test_invalid_values_of_patient_and_study_are_mended_with_a_warning(tmp_path, tags, empty):
     folder = write_series(tmp_path / "series", make_image(), **tags)
     segmentation, labels, told = write_and_read(folder, tmp_path)
     check_places(segmentation, labels)
     assert len(told) == len(empty)
     for name, warning in zip(empty, told):
         assert name in warning and str(tags[name]) not in warning
-        assert not segmentation[name].value
+        assert segmentation[name].value in ("", None, "ISO_IR 192")
     assert segmentation.PatientID == "4711" and str(segmentation.PatientName) == "Doe^Jane"
 
 

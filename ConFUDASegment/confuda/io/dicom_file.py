@@ -18,6 +18,9 @@ MAGIC = b"DICM"
 DEFER_BYTES = 1 << 20
 """Values longer than this, the pixels above all, are read when they are asked for."""
 
+UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, NotImplementedError, ArithmeticError, OSError)
+"""What pydicom raises for a value that makes no sense, when it is asked for."""
+
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
@@ -141,7 +144,7 @@ def _find_series(damaged: Any) -> str:
     try:
         with keep_pydicom_quiet():
             return get_text(damaged, "SeriesInstanceUID")
-    except Exception:  # pydicom may raise anything for a value that makes no sense
+    except UNREADABLE:
         return ""
 
 
@@ -164,7 +167,7 @@ def get_numbers(header: Any, keyword: str, count: int) -> Optional[Tuple[float, 
             return None
         values = [value] if isinstance(value, (str, int, float)) else list(value)
         numbers = tuple(float(number) for number in values)
-    except (TypeError, ValueError, AttributeError, NotImplementedError, OverflowError):
+    except UNREADABLE:
         return None
     return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None
 

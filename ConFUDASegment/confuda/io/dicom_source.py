@@ -3,10 +3,10 @@
 What makes studies anonymous leaves values that break the rules of DICOM, and a SEG must not repeat them.
 """
 
-from typing import Any, List, NamedTuple, Sequence, Set, Tuple
+from typing import Any, List, NamedTuple, Sequence, Tuple
 
 from confuda.errors import InputError
-from confuda.io.dicom_file import DamagedDicom, get_text, keep_pydicom_quiet, read_header
+from confuda.io.dicom_file import UNREADABLE, DamagedDicom, get_text, keep_pydicom_quiet, read_header
 from confuda.io.dicom_plane import Plane
 
 TYPE_2_ATTRIBUTES = (
@@ -60,9 +60,8 @@ def describe_source(planes: Sequence[Plane], volume: Any, spacing_mm: Sequence[f
     except DamagedDicom as error:
         raise InputError(f"{error.path} is damaged or incomplete: copy or export it again.") from error
     with keep_pydicom_quiet():
-        common, mended = _take_valid(first)
+        common, warnings = _take_valid(first)
         headers = [_describe_plane(plane, planes[0], common, spacing_mm) for plane in planes]
-    warnings = [f"The DICOM SEG leaves {name} empty: the images' value is not valid DICOM." for name in sorted(mended)]
     return SourceImages(headers, tuple(planes), warnings)
 
 
@@ -78,28 +77,32 @@ def _check_uids(planes: Sequence[Plane], volume: Any) -> None:
                 raise InputError(f"The DICOM files in {volume} have an invalid {name}: use .seg.nrrd.")
 
 
-def _take_valid(header: Any) -> Tuple[Any, Set[str]]:
-    """A data set of what is valid of patient and study, and the names of what is not."""
+def _take_valid(header: Any) -> Tuple[Any, List[str]]:
+    """A data set of what is valid of patient and study, and warnings of what is not."""
     import pydicom
     from pydicom import config
     from pydicom.datadict import dictionary_VR
     from pydicom.valuerep import validate_value
 
-    taken, mended = pydicom.Dataset(), set()
+    taken, warnings = pydicom.Dataset(), []
     texts = []
     for name in TYPE_2_ATTRIBUTES + OPTIONAL_ATTRIBUTES:
         value: Any = None
         try:
             value = get_text(header, name)
             validate_value(dictionary_VR(name), value, config.RAISE)
-        except Exception:  # noqa: BLE001 (pydicom raises what it likes for a value that it cannot read)
-            mended.add(name)
+        except UNREADABLE:
+            warnings.append(f"The DICOM SEG leaves {name} empty: the images' value is not valid DICOM.")
             value = None
         if value or name in TYPE_2_ATTRIBUTES:
             texts.append(value or "")
             setattr(taken, name, value or None)
     taken.SpecificCharacterSet = _choose_character_set(header, "".join(texts))
-    return taken, mended
+    if taken.SpecificCharacterSet == UNICODE and header.get("SpecificCharacterSet") not in (None, "", UNICODE):
+        warnings.append(
+            "The DICOM SEG is written in Unicode: the images' SpecificCharacterSet is no valid one for them."
+        )
+    return taken, warnings
 
 
 def _choose_character_set(header: Any, text: str) -> str:
