@@ -4,19 +4,16 @@ from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
 from confuda.errors import InputError, UsageError
+from confuda.io.file_name import LABEL_ENDINGS, find_ending
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-ENDINGS = (".nii.gz", ".seg.nrrd", ".nii", ".nrrd", ".mha")
-"""Longest first: what is left of the file's name is the case."""
 TRUTH_ENDINGS = ("_manual", "_gt", "-truth")
 
 
 def name_case(path: Path) -> Optional[str]:
     """The file's name without its ending; None for what is no volume."""
-    for ending in ENDINGS:
-        if path.name.lower().endswith(ending):
-            return path.name[: -len(ending)]
-    return None
+    ending = find_ending(path.name, LABEL_ENDINGS)
+    return path.name[: -len(ending)] if ending else None
 
 
 def find_labelled(folder: Path, sequence: Optional[str] = None) -> List[Tuple[Path, Path]]:

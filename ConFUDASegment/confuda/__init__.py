@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 
+NOT_A_DEVICE = "Research software, not a medical device: not for diagnosis or treatment."
+
 _PLACES = {
     "Observer": "confuda.segmenter",
     "Result": "confuda.result",

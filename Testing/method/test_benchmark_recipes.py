@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from Testing.method.toy_mscmrseg import write_patient
 
-from confuda.benchmark.command import PAPER_METHODS
 from confuda.benchmark.folds import make_folds
+from confuda.benchmark.plan import PAPER_METHODS
 from confuda.benchmark.published import TABLE1, TABLE2
 from confuda.benchmark.recipe import RECIPES, SETTINGS, make_recipe
 from confuda.benchmark.tables import TableRow, format_markdown

@@ -14,10 +14,10 @@ from Testing.packaging.documents import run_examples
 
 from confuda.adaptation.loop import adapt
 from confuda.adaptation.methods import METHOD_CLASSES
-from confuda.adaptation.methods.ablation import ABLATIONS
 from confuda.adaptation.methods.base import Views
 from confuda.adaptation.settings import METHODS, make_settings
 from confuda.app.cli import main
+from confuda.benchmark.plan import ABLATIONS
 from confuda.losses.centroids import SourceBank
 from confuda.networks.drunet import DRUNet
 

@@ -117,7 +117,8 @@ def fuzz_stack(count: int, number: int = 0) -> str:
 
 def fuzz_labels(count: int, number: int = 0) -> str:
     """Labels written and read again are the same, in every format and on every grid."""
-    from confuda.io.segmentation_file import ENDINGS, read_segmentation, write_segmentation
+    from confuda.io.file_name import LABEL_ENDINGS
+    from confuda.io.segmentation_file import read_segmentation, write_segmentation
     from confuda.labels import DATASET_VALUES, STRUCTURES, map_labels
 
     with tempfile.TemporaryDirectory() as place:
@@ -138,6 +139,8 @@ def fuzz_labels(count: int, number: int = 0) -> str:
                 foreign[labels == structure.label] = DATASET_VALUES[dataset][structure.name]
             np.testing.assert_array_equal(map_labels(foreign, dataset), labels)
 
-        examples = st.tuples(GRIDS, st.sampled_from(ENDINGS), st.sampled_from(list(DATASET_VALUES)), st.integers(0, 99))
+        examples = st.tuples(
+            GRIDS, st.sampled_from(LABEL_ENDINGS), st.sampled_from(list(DATASET_VALUES)), st.integers(0, 99)
+        )
         hold(check, examples, count, number)
     return f"{count} label maps: the same after writing and reading"

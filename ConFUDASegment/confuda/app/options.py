@@ -4,11 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any, Dict, NoReturn, Tuple
 
-from confuda import __version__
+from confuda import NOT_A_DEVICE, __version__
 from confuda.app.job import add_options, read_setting
 from confuda.errors import UsageError
-
-NOT_A_DEVICE = "A research tool, not a medical device: not for diagnosis or treatment."
 
 SEGMENT_OPTIONS = ("bundle", "device", "frame", "series", "spacing_mm", "threads")
 COHORT_OPTIONS = ("mode", "method", "preset", "bundle", "device", "seed", "settings")

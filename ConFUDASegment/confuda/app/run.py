@@ -13,7 +13,8 @@ from confuda.app.job import ADAPT, READ, Job
 from confuda.bundle.format import SHIPPED_BUNDLE, Bundle, check_bundle_place, load_bundle, save_bundle
 from confuda.errors import InputError, UsageError, explain_memory_errors
 from confuda.io.atomic import TargetFolder
-from confuda.io.segmentation_file import find_ending, write_segmentation
+from confuda.io.file_name import DICOM_ENDING, find_ending
+from confuda.io.segmentation_file import check_label_path, write_segmentation
 from confuda.io.volume_file import read_volume
 from confuda.report.case import Case
 from confuda.report.documents import Documents, describe_bundle
@@ -68,7 +69,7 @@ def check_job(job: Job) -> List[str]:
 
         warnings = check_dicom_output(job.volume, output, **job.list_for(READ))
     else:
-        find_ending(output)
+        check_label_path(output)
     if job.dicom_seg is not None:
         from confuda.io.dicom_segmentation import check_dicom_output
 
@@ -129,7 +130,7 @@ def run_job(job: Job, observer: Optional[JobObserver] = None) -> Dict[str, Any]:
 
 def _wants_dicom(output: Path) -> bool:
     """Whether a name asks for a DICOM SEG, for which libraries are needed that Slicer does without."""
-    return output.name.lower().endswith(".dcm") and output.name.lower() != ".dcm"
+    return find_ending(output.name, [DICOM_ENDING]) != ""
 
 
 def _write_labels(label_map: sitk.Image, job: Job) -> None:

@@ -1,25 +1,20 @@
 """What ``confuda benchmark table1|table2`` does: plan the cells, run those that are not there yet, write the tables."""
 
-import os
-import platform
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 
 from confuda import __version__
-from confuda.adaptation.methods.ablation import ABLATIONS
 from confuda.benchmark import published
 from confuda.benchmark.cells import (
     CELLS_FOLDER,
-    CONTROL,
     EXAMPLES_FOLDER,
     NO_SETTING,
     UNADAPTED,
     Cell,
-    CellFiles,
     CellRunner,
     hash_cell,
     hash_parts,
@@ -29,6 +24,8 @@ from confuda.benchmark.cells import (
 )
 from confuda.benchmark.figures import draw_dice, draw_examples
 from confuda.benchmark.folds import Fold, make_folds
+from confuda.benchmark.machine import describe_machine
+from confuda.benchmark.plan import DEFAULT_METHODS, METHOD_TITLES, PlannedCell, plan_rows
 from confuda.benchmark.recipe import SETTINGS, Recipe, make_recipe
 from confuda.benchmark.source_model import count_source_slices, prepare_source
 from confuda.benchmark.tables import TableRow, format_csv, format_markdown
@@ -46,19 +43,6 @@ CLAIMS_FOLDER = "claims"
 
 WAIT_S = 1.0
 """Between two looks at what other processes are doing."""
-
-METHOD_TITLES = {
-    UNADAPTED: "without UDA",
-    CONTROL: "source only, as many steps",
-    "adaptseg": "AdaptSeg",
-    "advent": "AdvEnt",
-    "blockcl": "BlockCL",
-    "fuda": "FUDA",
-    "confuda": "ConFUDA",
-}
-PAPER_METHODS = ("adaptseg", "advent", "blockcl", "fuda", "confuda")
-DEFAULT_METHODS = (CONTROL, *PAPER_METHODS)
-"""The paper's rows, and the control that shows how much of a gain is only more steps on the source."""
 
 FIGURE_SETTING = "few-shot"
 """The setting whose segmentations are drawn, as in the paper's figure 3."""
@@ -114,43 +98,6 @@ class BenchmarkOptions:
         self.launch.check()
         if self.precision == "16-mixed":
             raise UsageError("A cell is computed in 32-true or bf16-mixed: in float16 its gradients would vanish.")
-
-
-class PlannedRow(NamedTuple):
-    """A row of a table before it is run: method, setting, and what it overrides in the recipe's settings."""
-
-    setting: str
-    name: str
-    method: str
-    overrides: Dict[str, Any]
-    published: Optional[published.PublishedRow]
-
-
-class PlannedCell(NamedTuple):
-    """A cell, its hash and its files; ``row`` is its place among the table's rows."""
-
-    row: int
-    cell: Cell
-    recipe_hash: str
-    files: CellFiles
-
-
-def plan_rows(table: str, methods: Sequence[str], settings: Sequence[str]) -> List[PlannedRow]:
-    """The rows of a table, in the paper's order. Rows without a target (``cells.NO_SETTING``) come first, once."""
-    if table == "table2":
-        return [
-            PlannedRow(setting, name, method, overrides, published.TABLE2.get((setting, name)))
-            for setting in settings
-            for name, (method, overrides) in ABLATIONS.items()
-        ]
-    alone = [UNADAPTED] + ([CONTROL] if CONTROL in methods else [])
-    places = [(NO_SETTING, method) for method in alone]
-    places += [(setting, method) for setting in settings for method in METHOD_TITLES if method in methods]
-    return [
-        PlannedRow(setting, METHOD_TITLES[method], method, {}, published.TABLE1.get((setting, method)))
-        for setting, method in places
-        if setting == NO_SETTING or method not in (UNADAPTED, CONTROL)
-    ]
 
 
 def run_benchmark(options: BenchmarkOptions, report: Callable[[str], None]) -> List[Path]:
@@ -393,18 +340,3 @@ def _describe_data(folds: Sequence[Fold]) -> List[str]:
         "Data: the registered set, in which bSSFP and T2 were resampled onto the slices of LGE, 12 to 23 mm apart; "
         "about a third of its voxels is zero padding, which is left out of the normalisation of intensities."
     ]
-
-
-def describe_machine(device: torch.device) -> str:
-    """Processor, cores and graphics card, without a name that tells whose machine it is."""
-    text = f"{_find_processor()}, {os.cpu_count()} cores"
-    return text + (f", {torch.cuda.get_device_name(device)}" if device.type == "cuda" else "")
-
-
-def _find_processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

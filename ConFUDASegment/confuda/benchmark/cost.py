@@ -18,9 +18,9 @@ import torch
 
 from confuda import __version__
 from confuda.benchmark.cells import hash_parts, read_cell
-from confuda.benchmark.command import describe_machine
 from confuda.benchmark.cost_report import draw_cost, format_cost
 from confuda.benchmark.cost_step import BLOCKS, CENTROIDS, PIXELS, CostCase, estimate_step_bytes
+from confuda.benchmark.machine import describe_machine
 from confuda.device import choose_device
 from confuda.errors import InputError, MemoryExhausted, UsageError
 from confuda.io.atomic import write_text

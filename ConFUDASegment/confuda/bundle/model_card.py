@@ -3,10 +3,10 @@
 import math
 from typing import Any, Dict, List
 
+from confuda import NOT_A_DEVICE
 from confuda.errors import InputError
 
 SCORE_NAMES = ("cases", "MYO", "LV", "RV", "dice", "hd95_mm")
-NOT_A_DEVICE = "It is for research and is not a medical device: not for diagnosis or treatment."
 
 
 def format_model_card(description: Dict[str, Any]) -> str:

@@ -5,13 +5,11 @@ import html
 from pathlib import Path
 from typing import Any, List, Mapping, Sequence
 
-from confuda import __version__
+from confuda import NOT_A_DEVICE, __version__
 from confuda.cohort.record import DONE, name_case_files
 from confuda.cohort.table import find_flags
 from confuda.io.atomic import write_text
 from confuda.labels import STRUCTURES
-
-NOT_A_DEVICE = "A research tool, not a medical device: not for diagnosis or treatment."
 
 STYLE = """
 :root{--ink:#1d2330;--soft:#5c6675;--line:#dfe3ea;--paper:#fff;--back:#f4f5f8;--flag:#a4461f}

@@ -14,9 +14,11 @@ from confuda.io.dicom_file import DamagedDicom, starts_as_dicom
 from confuda.io.dicom_folder import DIRECTORY_NAME, index_files, may_belong
 from confuda.io.dicom_join import find_stacks
 from confuda.io.dicom_stacks import DicomStack
+from confuda.io.file_name import SLICER_ENDING, VOLUME_ENDINGS, find_ending
 
-ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr")
-SLICER_SEGMENTATION = ".seg.nrrd"
+_ENDINGS = tuple(ending for ending in VOLUME_ENDINGS if ending != ".img")
+"""Without that of voxels whose header lies beside them."""
+
 LABEL_NAME = re.compile(
     r"(^|[-_. ])(manual|gt|gd|d?seg|segmentation|labels?|labelmap|mask|truth|contours?)([-_. ]?\d+)?$", re.IGNORECASE
 )
@@ -81,7 +83,7 @@ def find_volumes(
         holds_labels = place != folder and LABEL_FOLDER.fullmatch(place.name) is not None
         for name in names:
             path = place / name
-            if not name.lower().endswith(ENDINGS):
+            if not name.lower().endswith(_ENDINGS):
                 if starts_as_dicom(path) and name.upper() != DIRECTORY_NAME:
                     dicom.append(path)
             elif holds_labels or is_label_file(name):
@@ -129,15 +131,12 @@ def _keep_usable(names: Sequence[str], warn: Callable[[str], None]) -> List[str]
 
 def is_label_file(name: str) -> bool:
     """Whether a file's name says that it holds labels and no image."""
-    return name.lower().endswith(SLICER_SEGMENTATION) or LABEL_NAME.search(strip_ending(name)) is not None
+    return name.lower().endswith(SLICER_ENDING) or LABEL_NAME.search(strip_ending(name)) is not None
 
 
 def strip_ending(name: str) -> str:
     """A file's name without .nii.gz, .nrrd and the like."""
-    for ending in ENDINGS:
-        if name.lower().endswith(ending):
-            return name[: -len(ending)]
-    return name
+    return name[: len(name) - len(find_ending(name, _ENDINGS))]
 
 
 def make_names(relatives: Sequence[str]) -> List[str]:

@@ -20,9 +20,9 @@ from confuda.io.dicom_file import keep_pydicom_quiet
 from confuda.io.dicom_folder import choose_phase, find_source, find_spacing
 from confuda.io.dicom_plane import Plane
 from confuda.io.dicom_source import SourceImages, describe_source
+from confuda.io.file_name import DICOM_ENDING
 from confuda.labels import CATEGORY_CODE, CATEGORY_NAME, OWN_DATASET, STRUCTURES, map_labels
 
-ENDING = ".dcm"
 MANUFACTURER = "ConFUDA"
 MODEL_NAME = "ConFUDASegment"
 SERIES_DESCRIPTION = "ConFUDA segmentation (research only)"
@@ -124,7 +124,7 @@ def _import_highdicom() -> Any:
 
 def _find_planes(volume: Path, frame: Optional[int], series: Optional[int]) -> Tuple[Plane, ...]:
     """The planes of the volume, in the order in which it is stacked."""
-    if not os.path.isdir(volume) and not volume.name.lower().endswith((ENDING, ".ima")) and volume.suffix:
+    if not os.path.isdir(volume) and not volume.name.lower().endswith((DICOM_ENDING, ".ima")) and volume.suffix:
         raise InputError(f"{volume} is no DICOM folder: a DICOM SEG needs one, so give the output another ending.")
     return choose_phase(find_source(volume, series, prefer_cine=frame is not None).stack, frame, volume)
 

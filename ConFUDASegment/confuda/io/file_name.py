@@ -1,8 +1,29 @@
-"""Which names of files SimpleITK can be given."""
+"""Names of files: what their endings mean, and which ones SimpleITK can be given."""
 
 import os
 from pathlib import Path
-from typing import Union
+from typing import Sequence, Union
+
+SLICER_ENDING = ".seg.nrrd"
+DICOM_ENDING = ".dcm"
+NIFTI_ENDINGS = (".nii.gz", ".nii")
+PAIR_ENDINGS = (".hdr", ".img")
+"""Of a header and its voxels, in NIfTI and Analyze."""
+
+LABEL_ENDINGS = (SLICER_ENDING, *NIFTI_ENDINGS, ".nrrd", ".mha")
+"""Of segmentations that are written; those of uncertainty maps are the same without Slicer's."""
+
+VOLUME_ENDINGS = (*NIFTI_ENDINGS, *PAIR_ENDINGS, ".nrrd", ".nhdr", ".mha", ".mhd")
+"""Of volumes that are read, beside DICOM, which goes by its content."""
+
+
+def find_ending(name: str, endings: Sequence[str]) -> str:
+    """The first of ``endings`` (longest first) that a file's name has, whatever its case; "" where none, or all of it,
+    is one."""
+    for ending in endings:
+        if name.lower().endswith(ending) and len(name) > len(ending):
+            return ending
+    return ""
 
 
 def is_text(path: Union[str, Path]) -> bool:

@@ -9,8 +9,10 @@ from typing import List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-ENDINGS = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
-PAIR_ENDINGS = (".hdr", ".img", ".hdr.gz", ".img.gz")
+from confuda.io.file_name import NIFTI_ENDINGS, PAIR_ENDINGS
+
+_PAIR_ENDINGS = (*PAIR_ENDINGS, *(f"{ending}.gz" for ending in PAIR_ENDINGS))
+_ENDINGS = (*NIFTI_ENDINGS, *_PAIR_ENDINGS)
 
 HEADER_BYTES = 348
 NIFTI_2_BYTES = 540
@@ -42,7 +44,7 @@ class NiftiHeader(NamedTuple):
 
 def is_nifti_name(path: Path) -> bool:
     """Whether the name has an ending of NIfTI or Analyze."""
-    return path.name.lower().endswith(ENDINGS)
+    return path.name.lower().endswith(_ENDINGS)
 
 
 def is_nifti_2(path: Path) -> bool:
@@ -52,7 +54,7 @@ def is_nifti_2(path: Path) -> bool:
 
 def find_pair(path: Path) -> Tuple[Path, Path]:
     """The files of header and voxels: one and the same, or the two of a pair."""
-    for ending in PAIR_ENDINGS:
+    for ending in _PAIR_ENDINGS:
         if path.name.lower().endswith(ending):
             stem = path.name[: -len(ending)]
             return _find_partner(path, stem, "hdr"), _find_partner(path, stem, "img")

@@ -12,14 +12,10 @@ from confuda.errors import InputError, UsageError
 from confuda.imaging.label_anatomy import guess_label_values
 from confuda.imaging.stack import find_slice_axis
 from confuda.io.atomic import replace_file
-from confuda.io.file_name import explain_name, is_text
+from confuda.io.file_name import LABEL_ENDINGS, SLICER_ENDING, explain_name, find_ending, is_text
 from confuda.io.image_file import is_slicer_segmentation
 from confuda.io.volume_file import read_image
 from confuda.labels import CLASS_NAMES, DATASET_VALUES, OWN_DATASET, STRUCTURES, Structure, find_structure, map_labels
-
-SLICER_ENDING = ".seg.nrrd"
-ENDINGS = (SLICER_ENDING, ".nii.gz", ".nii", ".nrrd", ".mha")
-"""Longest first: the first that fits is the file's ending."""
 
 
 def write_segmentation(labelmap: sitk.Image, path: Union[str, Path]) -> Path:
@@ -30,11 +26,11 @@ def write_segmentation(labelmap: sitk.Image, path: Union[str, Path]) -> Path:
     one; the other endings give a plain label map.
 
     Raises:
-        UsageError: if the ending is none of ``ENDINGS``.
+        UsageError: if the ending is none of ``LABEL_ENDINGS``.
         InputError: if the labels are not ours, or the place cannot be written to (missing, read-only, full).
     """
     path = Path(path)
-    ending = find_ending(path)
+    ending = check_label_path(path)
     image = _cast_labels(labelmap)
     if ending == SLICER_ENDING:
         for key, value in _describe_segments(image).items():
@@ -51,7 +47,7 @@ def write_segmentation(labelmap: sitk.Image, path: Union[str, Path]) -> Path:
     return path
 
 
-def find_ending(path: Path) -> str:
+def check_label_path(path: Path) -> str:
     """The ending of ``path`` that decides on the format.
 
     Raises:
@@ -59,10 +55,11 @@ def find_ending(path: Path) -> str:
     """
     if not is_text(path):
         raise UsageError(f"Cannot write {path}, which is {explain_name(path)}.")
-    for ending in ENDINGS:
-        if path.name.lower().endswith(ending) and len(path.name) > len(ending):
-            return ending
-    raise UsageError(f"Cannot write {path}: the name has to end in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}.")
+    ending = find_ending(path.name, LABEL_ENDINGS)
+    if not ending:
+        *first, last = LABEL_ENDINGS
+        raise UsageError(f"Cannot write {path}: the name has to end in {', '.join(first)} or {last}.")
+    return ending
 
 
 def read_segmentation(path: Union[str, Path], dataset: Optional[str] = None) -> sitk.Image:

@@ -14,11 +14,10 @@ from confuda.imaging.volume import Volume
 from confuda.imaging.volume_checks import check_geometry, find_blank_slices, replace_unusable
 from confuda.io.dicom_file import starts_as_dicom
 from confuda.io.dicom_folder import DIRECTORY_NAME, choose_phase, find_source, read_planes_as_volume
+from confuda.io.file_name import VOLUME_ENDINGS
 from confuda.io.image_file import check_name, is_slicer_segmentation, read_frames
 from confuda.io.label_map import looks_like_labels
 from confuda.io.nifti_header import compare_forms, read_nifti_header
-
-IMAGE_ENDINGS = (".nii", ".nii.gz", ".hdr", ".img", ".nrrd", ".nhdr", ".mha", ".mhd")
 
 
 class Cine(NamedTuple):
@@ -92,7 +91,7 @@ def is_dicom(path: Path) -> bool:
     """Whether a file is to be read as DICOM: a DICOMDIR, or what starts as DICOM does and is not named otherwise."""
     if path.name.upper() == DIRECTORY_NAME:
         return True
-    return not path.name.lower().endswith(IMAGE_ENDINGS) and os.path.isfile(path) and starts_as_dicom(path)
+    return not path.name.lower().endswith(VOLUME_ENDINGS) and os.path.isfile(path) and starts_as_dicom(path)
 
 
 def _read(

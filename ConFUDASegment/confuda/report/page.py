@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from confuda import __version__
+from confuda import NOT_A_DEVICE, __version__
 from confuda.labels import DOUBT_COLORS, LV, MYO, RV, STRUCTURES, Structure
 from confuda.measure.metrics import MYOCARDIAL_DENSITY_G_PER_ML
 from confuda.report.case import Case, Outcome, hide_names, restore_maps, restore_outcome, show_upright
@@ -27,7 +27,6 @@ from confuda.report.uncertainty import measure_heart_entropy
 MOST_SLICES = 24
 """A stack with more slices of heart shows so many of them, evenly spread."""
 
-NOT_A_DEVICE = "ConFUDA is research software and not a medical device: do not use this page for diagnosis or treatment."
 _ORDER = (LV, RV, MYO)
 _Plane = Tuple[slice, slice]
 
@@ -80,7 +79,7 @@ class _Page:
             "<header><h1>Segmentation of one volume</h1>"
             f"<p>{size} voxels of {spacing} mm · method {_text(self.case.summary['method'])}, "
             f"{_text(self.case.summary['mode'])}, preset {_text(self.case.summary['preset'])}</p>"
-            f'<p class="notice"><strong>Not a medical device.</strong> {NOT_A_DEVICE} '
+            f'<p class="notice"><strong>{NOT_A_DEVICE}</strong> '
             "A trained person must check each segmentation. "
             "The page names no patient and no file, but the pictures are those of the volume.</p></header>"
         )

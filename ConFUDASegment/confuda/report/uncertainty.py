@@ -11,7 +11,7 @@ from confuda.errors import InputError, UsageError
 from confuda.imaging.stack import HeartCrop, resample_in_plane
 from confuda.inference.acceptance import Opinion
 from confuda.io.atomic import replace_file
-from confuda.io.segmentation_file import ENDINGS, SLICER_ENDING
+from confuda.io.file_name import LABEL_ENDINGS, SLICER_ENDING, find_ending
 from confuda.io.volume_file import read_image
 from confuda.labels import STRUCTURES
 
@@ -100,12 +100,11 @@ def check_map_path(path: Path) -> str:
     Raises:
         UsageError: naming the endings that can be written.
     """
-    endings = [ending for ending in ENDINGS if ending != SLICER_ENDING]
-    name = path.name.lower()
-    for ending in endings:
-        if name.endswith(ending) and len(name) > len(ending) and not name.endswith(SLICER_ENDING):
-            return ending
-    raise UsageError(f"Cannot write the uncertainty to {path}: the name has to end in {', '.join(endings)}.")
+    ending = find_ending(path.name, LABEL_ENDINGS)
+    if ending in ("", SLICER_ENDING):
+        known = [known for known in LABEL_ENDINGS if known != SLICER_ENDING]
+        raise UsageError(f"Cannot write the uncertainty to {path}: the name has to end in {', '.join(known)}.")
+    return ending
 
 
 def write_map(image: sitk.Image, path: Path) -> None:
