@@ -6,12 +6,15 @@ import numpy as np
 
 from confuda.errors import InputError, UsageError
 
+CATEGORY_CODE, CATEGORY_NAME = "123037004", "Anatomical Structure"
+
 
 class Structure(NamedTuple):
     """A segmented structure as files, tables and 3D Slicer show it.
 
     name: short name in tables and segment ID; label: value in label maps; display_name: segment name in Slicer;
-    color: RGB 0-255; code: SNOMED CT concept; terminology: Slicer's list that has the code.
+    color: RGB 0-255; code: SNOMED CT concept; terminology: Slicer's list that has the code; meaning: the code's, where
+    it is not ``display_name``; category: code and meaning of what kind of thing the concept is.
     """
 
     name: str
@@ -20,6 +23,8 @@ class Structure(NamedTuple):
     color: Tuple[int, int, int]
     code: str
     terminology: str
+    meaning: str = ""
+    category: Tuple[str, str] = (CATEGORY_CODE, CATEGORY_NAME)
 
     @property
     def rgb(self) -> Tuple[float, float, float]:
@@ -30,14 +35,13 @@ class Structure(NamedTuple):
     @property
     def terminology_entry(self) -> str:
         """Value of Slicer's ``TerminologyEntry`` tag: list~category~type~modifier~region list~region~modifier."""
-        return f"{self.terminology}~SCT^{CATEGORY_CODE}^{CATEGORY_NAME}~SCT^{self.code}^{self.display_name}~^^~~^^~^^"
+        category, meaning = "^".join(self.category), self.meaning or self.display_name
+        return f"{self.terminology}~SCT^{category}~SCT^{self.code}^{meaning}~^^~~^^~^^"
 
 
 SLICER_TERMINOLOGY = "Segmentation category and type - 3D Slicer General Anatomy list"
 OWN_TERMINOLOGY = "Segmentation category and type - ConFUDA"
 """Travels with the extension (Resources/ConFUDA.term.json), since Slicer's own list has no myocardium."""
-CATEGORY_CODE = "123037004"
-CATEGORY_NAME = "Anatomical Structure"
 
 BACKGROUND = 0
 # Of the palette of Okabe and Ito (https://jfly.uni-koeln.de/color/): bluish green, vermilion and blue, which differ
@@ -47,7 +51,15 @@ LV = Structure("LV", 2, "Left ventricle", (213, 94, 0), "87878005", SLICER_TERMI
 RV = Structure("RV", 3, "Right ventricle", (0, 114, 178), "53085002", SLICER_TERMINOLOGY)
 
 STRUCTURES: Tuple[Structure, ...] = (MYO, LV, RV)
-SCAR = Structure("Scar", 1, "Scar", (240, 228, 66), "12402003", OWN_TERMINOLOGY)
+SCAR = Structure(
+    "Scar",
+    1,
+    "Scar",
+    (240, 228, 66),
+    "12402003",
+    OWN_TERMINOLOGY,
+    category=("49755003", "Morphologically Altered Structure"),
+)
 """Measured within MYO, and so in a layer or a file of its own. Yellow, of the same palette."""
 CLASS_NAMES: Tuple[str, ...] = ("background",) + tuple(structure.name for structure in STRUCTURES)
 """Names by label value; their number is the number of classes of the network."""

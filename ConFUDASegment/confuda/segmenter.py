@@ -12,7 +12,7 @@ import copy
 import dataclasses
 import time
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Protocol, Sequence, Tuple, TypeVar, Union
 
 import numpy as np
 import SimpleITK as sitk
@@ -36,6 +36,16 @@ from confuda.networks.drunet import DRUNet
 from confuda.result import Adapted, Look, Result, Verdict
 
 NO_HEART = "No heart was found: the segmentation is empty. Give its centre if there is one."
+
+
+class TellsItsCourse(Protocol):
+    """A result that says what the user should know, and how many seconds each stage took."""
+
+    warnings: List[str]
+    timings: Dict[str, float]
+
+
+AnyResult = TypeVar("AnyResult", bound=TellsItsCourse)
 
 
 class Observer:
@@ -115,9 +125,9 @@ class Segmenter:
             self.observer.started(str(self.device), how.steps if method != "none" else 0)
             look = self.look(volume, center)
             if look.crop is None:
-                self._warn(NO_HEART)
+                self.warn(NO_HEART)
             elif look.doubt:
-                self._warn(f"What lies at the given centre does not look like a heart: {look.doubt}.")
+                self.warn(f"What lies at the given centre does not look like a heart: {look.doubt}.")
             adapted = verdict = None
             if look.crop is not None and method != "none":
                 adapted = self.adapt(look, mode, method, preset, settings, seed, slice)
@@ -128,7 +138,7 @@ class Segmenter:
             label_map = self._restore(look, verdict)
             return Result(label_map, look, adapted, verdict, options, how, str(self.device))
 
-        return self._run(volume, run)
+        return self.run(volume, run)
 
     def segment(self, volume: Volume, center: Optional[Tuple[float, float]] = None) -> Result:
         """Segment with the bundle's network as it is."""
@@ -172,7 +182,7 @@ class Segmenter:
         chosen = [_choose_slices(look, mode, slice) for look in looks]
         target = np.concatenate([_need_heart(look).slices[numbers] for look, numbers in zip(looks, chosen)])
         if not len(target):
-            self._warn("The network sees no heart in this volume: it was not adapted.")
+            self.warn("The network sees no heart in this volume: it was not adapted.")
             return None
         began = time.monotonic()
 
@@ -183,7 +193,7 @@ class Segmenter:
                 self.observer.offer_preview(step, total, lambda: self._draw(network, _need_heart(looks[0])))
 
         with self._timed("adapt"):
-            result = adapt(self.bundle, target, method, how, self.device, seed, report, self._warn)
+            result = adapt(self.bundle, target, method, how, self.device, seed, report, self.warn)
         facts = {"method": method, "mode": mode, **dataclasses.asdict(how)}
         return Adapted(result.network, how, result.losses, chosen, facts)
 
@@ -201,13 +211,13 @@ class Segmenter:
         """
         return derive_bundle(self.bundle, adapted.network if accepted else self.network, {**adapted.facts, **facts})
 
-    def _run(self, volume: Volume, run: Callable[[], Result]) -> Result:
-        """With the warnings and timings of ``run``. Where memory does not suffice, smaller portions were tried already,
-        by the predictor and by the adaptation: then the CPU is."""
+    def run(self, volume: Volume, run: Callable[[], AnyResult]) -> AnyResult:
+        """What ``run`` makes of stages, with their warnings and timings. Where memory does not suffice, the CPU is
+        used: smaller portions were tried already, by the predictor and by the adaptation."""
         began = time.monotonic()
         self.warnings, self.timings = [], {}
         for message in (*volume.warnings, *self._device_warnings):
-            self._warn(message)
+            self.warn(message)
         with explain_memory_errors():
             try:
                 result = run()
@@ -219,7 +229,7 @@ class Segmenter:
                 # Beyond the except clause, whose error holds on to what the attempt had allocated.
                 release_memory()
                 self._use("cpu")
-                self._warn("The GPU's memory does not suffice: the CPU is used.")
+                self.warn("The GPU's memory does not suffice: the CPU is used.")
                 result = run()
         result.warnings = list(self.warnings)
         result.timings = {**self.timings, "total": time.monotonic() - began}
@@ -234,7 +244,7 @@ class Segmenter:
 
     def _crop_on_heart(self, stack: ShortAxisStack, center: Optional[Tuple[float, float]]) -> Optional[HeartCrop]:
         if center is None:
-            found = find_heart(self._make_predictor(self.network), stack, self.bundle.crop)
+            found = find_heart(self.make_predictor(self.network), stack, self.bundle.crop)
             return stack.crop(found, self.bundle.crop) if found is not None else None
         place = stack.locate(*center)
         if not all(-0.5 <= c <= count - 0.5 for c, count in zip(place, stack.grid.size)):
@@ -243,17 +253,20 @@ class Segmenter:
 
     def _ask(self, network: DRUNet, crop: HeartCrop) -> Opinion:
         return form_opinion(
-            self._make_predictor(network),
+            self.make_predictor(network),
             crop.slices,
             slice_distance_mm=crop.stack.slice_distance_mm,
             voxel_ml=measure_voxel_ml(crop),
         )
 
-    def _make_predictor(self, network: DRUNet) -> Predictor:
-        return Predictor(network, self.bundle.class_weights, self.observer.check_cancelled)
+    def make_predictor(self, network: Optional[DRUNet] = None) -> Predictor:
+        """For ``network``, the bundle's by default, with the bundle's class weights."""
+        return Predictor(
+            network if network is not None else self.network, self.bundle.class_weights, self.observer.check_cancelled
+        )
 
     def _draw(self, network: DRUNet, crop: HeartCrop) -> sitk.Image:
-        predictor = self._make_predictor(network)
+        predictor = self.make_predictor(network)
         return crop.restore(predictor.weigh(predictor.predict(crop.slices, NO_FLIP)))
 
     def _restore(self, look: Look, verdict: Optional[Verdict]) -> sitk.Image:
@@ -266,13 +279,13 @@ class Segmenter:
         if verdict is not None and verdict.accepted:
             opinion = verdict.opinion
         elif verdict is not None:
-            self._warn(f"Adaptation was not kept, since {verdict.reason}: the source network's segmentation is given.")
+            self.warn(f"Adaptation was not kept, since {verdict.reason}: the source network's segmentation is given.")
         with self._timed("predict"):
             label_map = look.crop.restore(opinion.probabilities)
         present = set(np.unique(sitk.GetArrayViewFromImage(label_map)).tolist())
         absent = [structure.name for structure in STRUCTURES if structure.label not in present]
         if absent:
-            self._warn(f"Not found in this volume: {', '.join(absent)}.")
+            self.warn(f"Not found in this volume: {', '.join(absent)}.")
         return label_map
 
     @contextmanager
@@ -281,7 +294,8 @@ class Segmenter:
         yield
         self.timings[stage] = self.timings.get(stage, 0.0) + time.monotonic() - began
 
-    def _warn(self, message: str) -> None:
+    def warn(self, message: str) -> None:
+        """Something the user should know: kept for the result, and told to the observer."""
         self.warnings.append(message)
         self.observer.warning(message)
 

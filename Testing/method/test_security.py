@@ -9,7 +9,8 @@ import os
 
 import pytest
 
-from confuda.app.job import LONGEST_NAME, parse_job
+from confuda.app.job import parse_job
+from confuda.app.kinds import LONGEST_NAME
 from confuda.errors import BundleError, InputError, UsageError, is_out_of_memory
 from confuda.io.atomic import TargetFolder, name_draft
 from confuda.privacy import hide_paths

@@ -22,7 +22,8 @@ MAY_IMPORT: Dict[str, Set[str]] = {
     "result": {"networks", "imaging", "measure", "io", "bundle", "inference", "adaptation"},
 }
 MAY_IMPORT["segmenter"] = {*MAY_IMPORT["result"], "result"}
-CORE = {*MAY_IMPORT["segmenter"], "segmenter", "losses"}
+MAY_IMPORT["cine"] = {*MAY_IMPORT["segmenter"], "segmenter"}
+CORE = {*MAY_IMPORT["cine"], "cine", "losses"}
 MAY_IMPORT["report"] = CORE
 MAY_IMPORT["training"] = CORE
 MAY_IMPORT["benchmark"] = {*CORE, "report", "training"}

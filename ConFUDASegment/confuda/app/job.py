@@ -8,133 +8,34 @@ gives. Nothing here loads torch. docs/developers.md shows how an option is added
 import argparse
 import dataclasses
 import json
-import os
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type, TypeVar
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Type, TypeVar, Union
 
 from confuda.adaptation.settings import DEFAULT_PRESET, METHODS, MODES, PRESETS, make_settings
+from confuda.app.kinds import (
+    DEVICE,
+    FILE,
+    FOLDER,
+    FRAMES,
+    PATH,
+    SCAR_METHOD,
+    SETTINGS,
+    SWITCH,
+    Kind,
+    choice,
+    number,
+    numbers,
+    text,
+    whole,
+)
 from confuda.errors import UsageError
+from confuda.labels import find_label_values
+from confuda.measure.function import ALL_FRAMES, ED_AND_ES, HEIGHT_CM, WEIGHT_KG
 from confuda.threads import MOST_THREADS
 
 READ, ADAPT = "read", "adapt"
 """What an option is for: :func:`confuda.read_volume`, or :meth:`confuda.Segmenter.adapt_and_segment`."""
-
-LONGEST_NAME = 100
-"""Characters of a name: the sentence that refuses it repeats it, and is to stay one sentence."""
-
-LARGEST_NUMBER = 1e6
-
-
-class Kind(NamedTuple):
-    """What values an option takes.
-
-    read: from the text on the command line; raises ValueError with the end of a sentence. is_good: whether a value that
-    JSON or Python gives is of this kind. make: the job's value of it. refuse: a sentence for a value of this kind that
-    is out of bounds, "" for all others. choices: what to choose from, where that is a list. metavar: stands for the
-    value in the help.
-    """
-
-    read: Callable[[str], Any]
-    is_good: Callable[[Any], bool]
-    make: Callable[[Any], Any] = lambda value: value
-    refuse: Callable[[str, Any], str] = lambda name, value: ""
-    choices: Optional[Sequence[str]] = None
-    metavar: Optional[str] = None
-
-
-def choice(names: Iterable[str]) -> Kind:
-    """One of ``names``."""
-    known = tuple(names)
-
-    def refuse(name: str, value: str) -> str:
-        return "" if value in known else f"Unknown {name} '{value}': choose one of {', '.join(known)}."
-
-    return Kind(str, _is_name, refuse=refuse, choices=known)
-
-
-def whole(least: int, most: int, optional: bool = False, automatic: str = "") -> Kind:
-    """A whole number from ``least`` to ``most``; where ``optional``, also None, which may be given as ``automatic``."""
-
-    def read(text: str) -> Optional[int]:
-        if automatic and text == automatic:
-            return None
-        try:
-            return int(text)
-        except ValueError:
-            also = f", nor '{automatic}'" if automatic else ""
-            raise ValueError(f"'{text}' is no whole number{also}") from None
-
-    def refuse(name: str, value: Optional[int]) -> str:
-        good = value is None or least <= value <= most
-        return "" if good else f"{name} must lie between {least} and {most}."
-
-    def is_good(value: Any) -> bool:
-        return (value is None and optional) or (isinstance(value, int) and not isinstance(value, bool))
-
-    return Kind(read, is_good, refuse=refuse, metavar=f"K|{automatic}" if automatic else "N")
-
-
-def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= LONGEST_NAME and value.isprintable()
-
-
-def _is_path(value: Any) -> bool:
-    try:
-        return value is None or (isinstance(value, (str, Path)) and b"\0" not in os.fsencode(value))
-    except UnicodeEncodeError:
-        return False
-
-
-def numbers(count: int, metavar: str, says: str, least: float = -LARGEST_NUMBER) -> Kind:
-    """``count`` numbers above ``least``, or None. says: what the text on the command line is not, where it is wrong."""
-
-    def read(text: str) -> Tuple[float, ...]:
-        try:
-            values = tuple(float(part) for part in text.split(","))
-        except ValueError:
-            values = ()
-        if not is_good(values):
-            raise ValueError(f"'{text}' is no {says}")
-        return values
-
-    def is_good(value: Any) -> bool:
-        return value is None or (
-            isinstance(value, (list, tuple))
-            and len(value) == count
-            and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in value)
-            and all(least < v < LARGEST_NUMBER for v in value)
-        )
-
-    return Kind(read, is_good, lambda value: None if value is None else tuple(value), metavar=metavar)
-
-
-def _refuse_device(name: str, value: str) -> str:
-    good = re.fullmatch(r"auto|cpu|cuda(:\d+)?", value)
-    return "" if good else f"Unknown {name} '{value}': choose auto, cpu, cuda or cuda:N."
-
-
-def read_setting(text: str) -> Tuple[str, Any]:
-    """Name and value of ``NAME=VALUE``, the value as in JSON, else as text.
-
-    Raises:
-        ValueError: with the end of a sentence.
-    """
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError(f"'{text}' is not NAME=VALUE")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
-
-
-PATH = Kind(Path, _is_path, lambda value: None if value is None else Path(value))
-FOLDER = PATH._replace(metavar="DIR")
-FILE = PATH._replace(metavar="FILE")
-DEVICE = Kind(str, _is_name, refuse=_refuse_device)
-SETTINGS = Kind(read_setting, lambda value: isinstance(value, dict), dict, metavar="NAME=VALUE")
 
 
 def option(kind: Kind, help: str = "", flag: Optional[str] = "", use: str = "", **default: Any) -> Any:
@@ -156,8 +57,9 @@ class Job:
     report: folder for ``report.html``, with ``uncertainty.nrrd`` beside it unless ``uncertainty`` names another file.
     Both are written after the segmentation: what goes wrong with them does not cost it. preview_folder: for early label
     maps, which the worker tells of. threads: to be set by whoever starts the process
-    (:func:`confuda.threads.use_threads`). dicom_seg: for a DICOM SEG beside the output. frame, series, spacing_mm:
-    see :func:`confuda.io.volume_file.read_volume`.
+    (:func:`confuda.threads.use_threads`). dicom_seg: for a DICOM SEG beside the output. series, spacing_mm, and frames
+    where it is a number: see :func:`confuda.io.volume_file.read_volume`. Wall and scar are measured in the segmentation
+    that is written; their files lie beside it.
     """
 
     volume: Path = option(PATH, "NIfTI, Analyze, NRRD, MetaImage, or a DICOM folder, file or DICOMDIR", flag="volume")
@@ -202,8 +104,10 @@ class Job:
     )
 
     dicom_seg: Optional[Path] = option(PATH, flag=None, default=None)
-    frame: Optional[int] = option(
-        whole(0, 100_000, optional=True), "which frame of a cine, from 0", flag="--frames", use=READ, default=None
+    frames: Union[str, int, None] = option(
+        FRAMES,
+        "of a cine: one, from 0, or all, or the two near end-diastole and end-systole, with one adaptation for them",
+        default=None,
     )
     series: Optional[int] = option(
         whole(0, 100_000, optional=True),
@@ -218,6 +122,25 @@ class Job:
         use=READ,
         default=None,
     )
+
+    height_cm: Optional[float] = option(
+        number(*HEIGHT_CM, "cm"),
+        "of the patient, for what a cine gives per body surface (DICOM may tell)",
+        default=None,
+    )
+    weight_kg: Optional[float] = option(number(*WEIGHT_KG, "kg"), "likewise", default=None)
+    wall: bool = option(SWITCH, "thickness, area and mass of the wall by AHA segment", default=False)
+    scar: Optional[str] = option(
+        SCAR_METHOD,
+        "measure scar on late enhancement: full width at half maximum, or any number of standard deviations",
+        default=None,
+    )
+    output_labels: Optional[str] = option(
+        text(find_label_values, "acdc|MYO=2,LV=3,RV=1"),
+        "label values of the output: acdc, mnms, ms-cmrseg, confuda, or which",
+        default=None,
+    )
+    csv: Optional[Path] = option(FILE, "all numbers of the case as comma-separated values", default=None)
 
     def __post_init__(self) -> None:
         for entry in list_fields(type(self)):
@@ -265,9 +188,26 @@ def check_values(values: Mapping[str, Any], job: Type[Job] = Job) -> None:
         refused = kinds[name].refuse(name, value)
         if refused:
             raise UsageError(refused)
+    _check_read_outs(values)
     if values.get("slice") is not None and values.get("mode", Job.mode) != "one-shot":
         raise UsageError("A slice goes with the one-shot mode only.")
     make_settings(values.get("preset", DEFAULT_PRESET), values.get("settings", {}))
+
+
+def _check_read_outs(values: Mapping[str, Any]) -> None:
+    if is_cine(values.get("frames")):
+        if values.get("scar") is not None:
+            raise UsageError("Scar is measured on late enhancement, not on a cine: give one volume.")
+        for name in ("slice", "uncertainty"):
+            if values.get(name) is not None:
+                raise UsageError(f"{name} goes with one frame of a cine: give its number to --frames.")
+    elif values.get("height_cm") is not None or values.get("weight_kg") is not None:
+        raise UsageError("Height and weight go with a cine: give --frames all or --frames ed,es.")
+
+
+def is_cine(frames: Union[str, int, None]) -> bool:
+    """Whether several frames of a cine are asked for."""
+    return frames in (ALL_FRAMES, ED_AND_ES)
 
 
 def parse_job(line: str, job: Type[JobType] = Job) -> JobType:  # type: ignore[assignment]
@@ -307,6 +247,8 @@ def add_options(
             told.update(dest=entry.name, default=entry.default, required=_is_required(entry))
         if kind is SETTINGS:
             told.update(action="append", default=[])
+        if kind is SWITCH:
+            told = {"help": told["help"], "dest": entry.name, "action": "store_true"}
         parser.add_argument(*flags, **{**told, **changes})
 
 

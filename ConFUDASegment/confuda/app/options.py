@@ -5,10 +5,21 @@ from pathlib import Path
 from typing import Any, Dict, NoReturn, Tuple
 
 from confuda import NOT_A_DEVICE, __version__
-from confuda.app.job import add_options, read_setting
+from confuda.app.job import add_options
+from confuda.app.kinds import read_setting
 from confuda.errors import UsageError
 
-SEGMENT_OPTIONS = ("bundle", "device", "frame", "series", "spacing_mm", "threads")
+SEGMENT_OPTIONS = (
+    "bundle",
+    "device",
+    "frames",
+    "series",
+    "spacing_mm",
+    "threads",
+    "wall",
+    "scar",
+    "output_labels",
+)
 COHORT_OPTIONS = ("mode", "method", "preset", "bundle", "device", "seed", "settings")
 """The options of a job that the commands take which do several at a time."""
 

@@ -9,13 +9,17 @@ from typing import Any, Callable, Dict, List, Optional
 import numpy as np
 import SimpleITK as sitk
 
-from confuda.app.job import ADAPT, READ, Job
+from confuda.app.job import ADAPT, READ, Job, is_cine
+from confuda.app.read_outs import ReadOuts, measure_read_outs, write_read_outs
+from confuda.app.run_cine import run_cine_job
 from confuda.bundle.format import SHIPPED_BUNDLE, Bundle, check_bundle_place, load_bundle, save_bundle
 from confuda.errors import InputError, UsageError, explain_memory_errors
 from confuda.io.atomic import TargetFolder
-from confuda.io.file_name import DICOM_ENDING, find_ending
-from confuda.io.segmentation_file import check_label_path, write_segmentation
+from confuda.io.cine_file import check_cine_path
+from confuda.io.file_name import DICOM_ENDING, SLICER_ENDING, find_ending
+from confuda.io.segmentation_file import check_label_path, name_beside, write_segmentation, write_segments
 from confuda.io.volume_file import read_volume
+from confuda.labels import SCAR, find_label_values
 from confuda.report.case import Case
 from confuda.report.documents import Documents, describe_bundle
 from confuda.report.place import check_places
@@ -64,21 +68,27 @@ def check_job(job: Job) -> List[str]:
     job.check()
     output = Path(job.output)
     warnings: List[str] = []
-    if _wants_dicom(output):
+    if is_cine(job.frames):
+        check_cine_path(output)
+    elif _wants_dicom(output):
         from confuda.io.dicom_segmentation import check_dicom_output
 
-        warnings = check_dicom_output(job.volume, output, **job.list_for(READ))
+        warnings = check_dicom_output(job.volume, output, frame=job.frames, **job.list_for(READ))
     else:
         check_label_path(output)
     if job.dicom_seg is not None:
         from confuda.io.dicom_segmentation import check_dicom_output
 
-        warnings += check_dicom_output(job.volume, job.dicom_seg, **job.list_for(READ))
+        if is_cine(job.frames):
+            raise UsageError("A DICOM SEG holds one frame of a cine: give its number to --frames.")
+        warnings += check_dicom_output(job.volume, job.dicom_seg, frame=job.frames, **job.list_for(READ))
     if output.resolve() == Path(job.volume).resolve():
         raise UsageError("The output would overwrite the volume: give it another name.")
     if not os.path.isdir(output.parent):
         raise InputError(f"Cannot write {output}: the folder {output.parent} does not exist.")
     check_places(job.volume, output, job.report, job.uncertainty)
+    if job.csv is not None:
+        _check_table(job)
     if job.save_bundle is not None:
         check_bundle_place(job.save_bundle)
     return warnings
@@ -97,11 +107,13 @@ def run_job(job: Job, observer: Optional[JobObserver] = None) -> Dict[str, Any]:
         warnings = check_job(job)
         for message in warnings:
             observer.warning(message)
+        if is_cine(job.frames):
+            return run_cine_job(job, observer, began)
         target = TargetFolder(Path(job.output).parent)
         documents = Documents(job.report, job.uncertainty)
         observer.progress("load", 0, 1, None)
         bundle = load_bundle(job.bundle)
-        volume = read_volume(job.volume, **job.list_for(READ))
+        volume = read_volume(job.volume, frame=job.frames, **job.list_for(READ))
         observer.preview_folder = job.preview_folder
         segmenter = Segmenter(bundle, job.device, observer)
         loaded = time.monotonic()
@@ -111,10 +123,13 @@ def run_job(job: Job, observer: Optional[JobObserver] = None) -> Dict[str, Any]:
         uncertainty = None
         if documents.need_uncertainty and result.opinion is not None:
             uncertainty = measure_uncertainty(result.opinion)
+        found = measure_read_outs(job, volume.image, result.label_map)
+        for message in found.warnings:
+            observer.warning(message)
         observer.check_cancelled()
         observer.progress("write", 0, 1, None)
         with target.hold():
-            _write_labels(result.label_map, job)
+            _write_labels(result.label_map, found, job)
         if documents.need_uncertainty:
             documents.write_map(uncertainty, result.look.crop, volume.image)
         summary = {"output": str(job.output), **result.summarise()}
@@ -122,7 +137,9 @@ def run_job(job: Job, observer: Optional[JobObserver] = None) -> Dict[str, Any]:
         summary["seconds"]["total"] = round(time.monotonic() - began, 2)
         summary["uncertainty"] = documents.summarise(uncertainty)
         summary["report"] = str(job.report) if job.report is not None else None
-        summary["warnings"] = [*warnings, *summary.pop("warnings")]
+        summary["warnings"] = [*warnings, *summary.pop("warnings"), *found.warnings]
+        with target.hold():
+            write_read_outs(job, found, result.label_map, summary)
         if job.report is not None:
             documents.write_page(_make_case(job, bundle, result, uncertainty, summary))
     return summary
@@ -133,17 +150,32 @@ def _wants_dicom(output: Path) -> bool:
     return find_ending(output.name, [DICOM_ENDING]) != ""
 
 
-def _write_labels(label_map: sitk.Image, job: Job) -> None:
+def _write_labels(label_map: sitk.Image, found: ReadOuts, job: Job) -> None:
+    scar = found.scar.make_labelmap(label_map) if found.scar is not None else None
     if _wants_dicom(job.output):
         from confuda.io.dicom_segmentation import write_dicom_segmentation
 
-        write_dicom_segmentation(label_map, job.volume, job.output, job.frame, job.series)
+        write_dicom_segmentation(label_map, job.volume, job.output, job.frames, job.series)
+        if scar is not None:
+            write_segments(scar, name_beside(Path(job.output), "scar", SLICER_ENDING), [SCAR])
     else:
-        write_segmentation(label_map, job.output)
+        values = find_label_values(job.output_labels) if job.output_labels is not None else None
+        write_segmentation(label_map, job.output, values, scar)
     if job.dicom_seg is not None:
         from confuda.io.dicom_segmentation import write_dicom_segmentation
 
-        write_dicom_segmentation(label_map, job.volume, job.dicom_seg, job.frame, job.series)
+        write_dicom_segmentation(label_map, job.volume, job.dicom_seg, job.frames, job.series)
+
+
+def _check_table(job: Job) -> None:
+    """Make sure, as far as that is known beforehand, that the table of the case can be written."""
+    table = Path(job.csv)
+    if table.resolve() in (Path(job.volume).resolve(), Path(job.output).resolve()):
+        raise UsageError("The table would overwrite the volume or the segmentation: give it another name.")
+    if not os.path.isdir(table.parent):
+        raise InputError(f"Cannot write {table}: the folder {table.parent} does not exist.")
+    if os.path.isdir(table):
+        raise InputError(f"Cannot write {table}: it is a folder.")
 
 
 def _make_case(

@@ -13,6 +13,10 @@ PAIR_ENDINGS = (".hdr", ".img")
 LABEL_ENDINGS = (SLICER_ENDING, *NIFTI_ENDINGS, ".nrrd", ".mha")
 """Of segmentations that are written; those of uncertainty maps are the same without Slicer's."""
 
+SEQUENCE_ENDING = ".seq.nrrd"
+CINE_ENDINGS = (SEQUENCE_ENDING, *NIFTI_ENDINGS)
+"""Of cines that are written, all frames in one file."""
+
 VOLUME_ENDINGS = (*NIFTI_ENDINGS, *PAIR_ENDINGS, ".nrrd", ".nhdr", ".mha", ".mhd")
 """Of volumes that are read, beside DICOM, which goes by its content."""
 

@@ -3,7 +3,7 @@
 import errno
 import os
 from pathlib import Path
-from typing import Dict, Mapping, Optional, Tuple, Union
+from typing import Dict, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import SimpleITK as sitk
@@ -12,18 +12,47 @@ from confuda.errors import InputError, UsageError
 from confuda.imaging.label_anatomy import guess_label_values
 from confuda.imaging.stack import find_slice_axis
 from confuda.io.atomic import replace_file
-from confuda.io.file_name import LABEL_ENDINGS, SLICER_ENDING, explain_name, find_ending, is_text
+from confuda.io.file_name import (
+    CINE_ENDINGS,
+    DICOM_ENDING,
+    LABEL_ENDINGS,
+    SLICER_ENDING,
+    explain_name,
+    find_ending,
+    is_text,
+)
 from confuda.io.image_file import is_slicer_segmentation
+from confuda.io.slicer_segments import SegmentPlace, describe_segments
 from confuda.io.volume_file import read_image
-from confuda.labels import CLASS_NAMES, DATASET_VALUES, OWN_DATASET, STRUCTURES, Structure, find_structure, map_labels
+from confuda.labels import (
+    CLASS_NAMES,
+    DATASET_VALUES,
+    OWN_DATASET,
+    SCAR,
+    STRUCTURES,
+    Structure,
+    find_structure,
+    map_labels,
+    renumber_labels,
+)
 
 
-def write_segmentation(labelmap: sitk.Image, path: Union[str, Path]) -> Path:
+def write_segmentation(
+    labelmap: sitk.Image,
+    path: Union[str, Path],
+    values: Optional[Mapping[str, int]] = None,
+    scar: Optional[sitk.Image] = None,
+) -> Path:
     """Write ``labelmap`` to ``path``, compressed; the file appears complete or not at all, replacing an older one.
 
     labelmap: 3-D, whole numbers 0 background, 1 MYO, 2 LV, 3 RV; its geometry is kept and its metadata is not.
     ``.seg.nrrd`` gives 3D Slicer three segments with names, colours and terminology, an absent structure as an empty
     one; the other endings give a plain label map.
+
+    Args:
+        values: the label value of each structure in the file, where they are not ours.
+        scar: 1 where scar is, on the same grid: a fourth segment in a layer of its own, since it overlaps MYO; beside a
+            plain label map a second one, ``NAME-scar``.
 
     Raises:
         UsageError: if the ending is none of ``LABEL_ENDINGS``.
@@ -31,10 +60,40 @@ def write_segmentation(labelmap: sitk.Image, path: Union[str, Path]) -> Path:
     """
     path = Path(path)
     ending = check_label_path(path)
-    image = _cast_labels(labelmap)
+    values = DATASET_VALUES[OWN_DATASET] if values is None else values
+    image = _cast_labels(labelmap, values)
     if ending == SLICER_ENDING:
-        for key, value in _describe_segments(image).items():
-            image.SetMetaData(key, value)
+        layers, places = [image], [SegmentPlace(structure, 0, values[structure.name]) for structure in STRUCTURES]
+        if scar is not None:
+            layers.append(sitk.Cast(_strip(scar), image.GetPixelID()))
+            places.append(SegmentPlace(SCAR, 1, SCAR.label))
+        return _write(describe_segments(layers, places), path, ending)
+    _write(image, path, ending)
+    if scar is not None:
+        _write(_strip(scar), name_beside(path, "scar", ending), ending)
+    return path
+
+
+def write_segments(labelmap: sitk.Image, path: Union[str, Path], segments: Sequence[Structure]) -> Path:
+    """Write a label map whose values are those of ``segments``, as :func:`write_segmentation` writes ours.
+
+    Raises: as :func:`write_segmentation`.
+    """
+    path = Path(path)
+    ending = check_label_path(path)
+    image = _strip(labelmap)
+    if ending == SLICER_ENDING:
+        image = describe_segments([image], [SegmentPlace(segment, 0, segment.label) for segment in segments])
+    return _write(image, path, ending)
+
+
+def name_beside(path: Path, what: str, ending: str) -> Path:
+    """``NAME-what`` and ``ending``, beside the file ``NAME`` with any ending that can be written."""
+    known = find_ending(path.name, (*CINE_ENDINGS, DICOM_ENDING, *LABEL_ENDINGS))
+    return path.with_name(f"{path.name[: len(path.name) - len(known)]}-{what}{ending}")
+
+
+def _write(image: sitk.Image, path: Path, ending: str) -> Path:
     if not os.path.isdir(path.parent):
         raise InputError(f"Cannot write {path}: the folder {path.parent} does not exist.")
     if os.path.isdir(path):
@@ -126,49 +185,21 @@ def _make_ours(image: sitk.Image, dataset: Union[str, Mapping[str, int], None], 
     return result
 
 
-def _cast_labels(labelmap: sitk.Image) -> sitk.Image:
-    """A copy as uint8 with the geometry alone: metadata of the volume (a patient's name) must not reach the file."""
+def _cast_labels(labelmap: sitk.Image, values: Mapping[str, int]) -> sitk.Image:
+    """A copy with the given label values, checked."""
     if labelmap.GetDimension() != 3 or labelmap.GetNumberOfComponentsPerPixel() != 1:
         raise InputError("A segmentation is a 3-D image with one label per voxel.")
-    image = sitk.GetImageFromArray(map_labels(sitk.GetArrayViewFromImage(labelmap), OWN_DATASET))
+    ours = map_labels(sitk.GetArrayViewFromImage(labelmap), OWN_DATASET)
+    image = sitk.GetImageFromArray(renumber_labels(ours, values))
     image.CopyInformation(labelmap)
     return image
 
 
-def _describe_segments(image: sitk.Image) -> Dict[str, str]:
-    """Slicer's header fields: the three segments share one layer, and so have to name one and the same extent."""
-    fields = {
-        "Segmentation_MasterRepresentation": "Binary labelmap",
-        "Segmentation_SourceRepresentation": "Binary labelmap",
-        "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
-        "Segmentation_ReferenceImageExtentOffset": "0 0 0",
-        "Segmentation_ConversionParameters": f"Reference image geometry|{_serialise_geometry(image)}|&",
-    }
-    extent = " ".join(f"0 {voxels - 1}" for voxels in image.GetSize())
-    for number, structure in enumerate(STRUCTURES):
-        segment = {
-            "ID": structure.name,
-            "Name": structure.display_name,
-            "NameAutoGenerated": "0",
-            "Color": " ".join(f"{channel / 255:.6f}" for channel in structure.color),
-            "ColorAutoGenerated": "0",
-            "LabelValue": str(structure.label),
-            "Layer": "0",
-            "Extent": extent,
-            "Tags": f"TerminologyEntry:{structure.terminology_entry}|",
-        }
-        fields.update({f"Segment{number}_{key}": value for key, value in segment.items()})
-    return fields
-
-
-def _serialise_geometry(image: sitk.Image) -> str:
-    """The grid in Slicer's words: index-to-RAS matrix by rows, extent. Without it Slicer crops what it saves."""
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
-    matrix[:3, 3] = image.GetOrigin()
-    matrix[:2] *= -1  # LPS to RAS.
-    extent = [bound for voxels in image.GetSize() for bound in (0, voxels - 1)]
-    return "".join(f"{number:.12g};" for number in [*matrix.ravel(), *extent])
+def _strip(labelmap: sitk.Image) -> sitk.Image:
+    """A copy with the geometry alone: metadata of the volume (a patient's name) must not reach the file."""
+    image = sitk.GetImageFromArray(sitk.GetArrayViewFromImage(labelmap))
+    image.CopyInformation(labelmap)
+    return image
 
 
 def _write_checked(image: sitk.Image, path: Path) -> None:

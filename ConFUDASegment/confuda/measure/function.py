@@ -6,11 +6,14 @@ ventricle need not empty in the same frame as the left one. Papillary muscles co
 """
 
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Union
 
 from confuda.errors import UsageError
 from confuda.labels import LV, MYO, RV, STRUCTURES
 from confuda.measure.metrics import MYOCARDIAL_DENSITY_G_PER_ML
+
+ALL_FRAMES, ED_AND_ES = "all", "ed,es"
+"""What may be chosen of a cine, beside the number of one frame: all, or those near end-diastole and end-systole."""
 
 HEIGHT_CM = (30.0, 272.0)
 """Heights that are taken for those of a human being, newborn to the tallest one known."""
@@ -82,6 +85,20 @@ class HeartFunction:
         for structure in STRUCTURES:
             found[f"{structure.name.lower()}_volume_ml"] = [_round(ml) for ml in self.volumes_ml[structure.name]]
         return found
+
+
+def parse_frames(text: str) -> Union[str, int]:
+    """What ``--frames`` takes: ``ALL_FRAMES``, ``ED_AND_ES``, or the number of one frame, from 0.
+
+    Raises:
+        UsageError: where the text is none of these.
+    """
+    wanted = text.strip().lower().replace(" ", "")
+    if wanted in (ALL_FRAMES, ED_AND_ES):
+        return wanted
+    if wanted.isascii() and wanted.isdecimal():
+        return int(wanted)
+    raise UsageError(f"'{text}' names no frames: give all, or ed,es, or the number of one frame, from 0.")
 
 
 def measure_function(

@@ -38,7 +38,7 @@ def list_numbers(summary: Mapping[str, Any]) -> List[Tuple[str, str, Optional[fl
             continue
         if isinstance(value, list):
             rows += [(key, f"frame {frame}", number) for frame, number in zip(frames, value)]
-        else:
+        elif value is None or _is_number(value):
             rows.append((key, "", value))
     for name in ("wall", "scar"):
         part = summary.get(name) or {}

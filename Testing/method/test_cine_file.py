@@ -1,0 +1,71 @@
+"""Cines and their label maps as files: what is read back is what was written, on the same grid."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from confuda.errors import InputError, UsageError
+from confuda.io.cine_file import write_cine, write_cine_labels
+
+
+def make_frames(count: int = 4, kind=np.uint8):
+    """Frames without any symmetry, on an oblique grid."""
+    random = np.random.default_rng(1)
+    turned = sitk.Euler3DTransform((0, 0, 0), 0.3, -0.4, 1.1).GetMatrix()
+    frames = []
+    for _ in range(count):
+        frame = sitk.GetImageFromArray(random.integers(0, 4, (3, 5, 7)).astype(kind))
+        frame.SetSpacing((1.25, 1.5, 8.0))
+        frame.SetOrigin((-20.5, 3.25, 100.0))
+        frame.SetDirection(turned)
+        frames.append(frame)
+    return frames
+
+
+@pytest.mark.parametrize("name", ["cine.nii.gz", "cine.nii", "CINE.NII.GZ"])
+def test_a_nifti_file_holds_the_frames_as_its_fourth_axis(tmp_path, name: str) -> None:
+    frames = make_frames()
+    read = sitk.ReadImage(str(write_cine_labels(frames, tmp_path / name)))
+    assert read.GetSize() == (7, 5, 3, 4)
+    for number, frame in enumerate(frames):
+        assert np.array_equal(sitk.GetArrayFromImage(read[..., number]), sitk.GetArrayFromImage(frame))
+    assert np.allclose(read[..., 0].GetDirection(), frames[0].GetDirection(), atol=1e-5)
+    assert np.allclose(read.GetOrigin()[:3], frames[0].GetOrigin(), atol=1e-4)
+    assert np.allclose(read.GetSpacing()[:3], frames[0].GetSpacing())
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.float32])
+def test_a_sequence_holds_the_frames_as_a_list(tmp_path, kind) -> None:
+    frames = make_frames(kind=kind)
+    read = sitk.ReadImage(str(write_cine(frames, tmp_path / "cine.seq.nrrd")))
+    assert read.GetSize() == (7, 5, 3) and read.GetNumberOfComponentsPerPixel() == 4
+    values = sitk.GetArrayFromImage(read)
+    assert values.dtype == kind
+    for number, frame in enumerate(frames):
+        assert np.array_equal(values[..., number], sitk.GetArrayFromImage(frame))
+    assert np.allclose(read.GetDirection(), frames[0].GetDirection())
+    assert np.allclose(read.GetOrigin(), frames[0].GetOrigin())
+    assert np.allclose(read.GetSpacing(), frames[0].GetSpacing())
+
+
+def test_the_same_cine_gives_the_same_bytes(tmp_path) -> None:
+    first, second = (write_cine(make_frames(), tmp_path / f"{name}.seq.nrrd").read_bytes() for name in "ab")
+    assert first == second
+
+
+def test_what_is_no_cine_is_refused(tmp_path) -> None:
+    with pytest.raises(UsageError, match=".seq.nrrd, .nii.gz or .nii"):
+        write_cine_labels(make_frames(), tmp_path / "cine.seg.nrrd")
+    with pytest.raises(InputError, match="at least one frame"):
+        write_cine_labels([], tmp_path / "cine.nii.gz")
+    moved = make_frames()
+    moved[2].SetOrigin((0, 0, 0))
+    with pytest.raises(InputError, match="one grid"):
+        write_cine_labels(moved, tmp_path / "cine.nii.gz")
+    with pytest.raises(InputError, match="4 frames and 2 times"):
+        write_cine_labels(make_frames(), tmp_path / "cine.seq.nrrd", times_ms=(0, 40))
+    with pytest.raises(InputError, match="label"):
+        write_cine_labels([sitk.GetImageFromArray(np.full((2, 3, 4), 9, np.uint8))], tmp_path / "cine.nii.gz")
+    with pytest.raises(InputError, match="Cannot write"):
+        write_cine_labels(make_frames(), tmp_path / "absent" / "cine.nii.gz")
+    assert list(tmp_path.iterdir()) == []
