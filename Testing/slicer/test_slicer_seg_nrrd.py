@@ -6,7 +6,7 @@ import SimpleITK as sitk
 from Testing.conftest import make_heart
 
 from confuda.io.segmentation_file import read_segmentation, write_segmentation
-from confuda.labels import STRUCTURES
+from confuda.labels import SCAR, STRUCTURES
 
 
 @pytest.fixture
@@ -76,3 +76,22 @@ def test_an_absent_structure_is_an_empty_segment(host, labelmap, tmp_path):
         voxels[segment.GetName()] = int((layer == segment.GetLabelValue()).sum())
     wall = int((sitk.GetArrayFromImage(labelmap) == 1).sum())
     assert voxels == {"Myocardium": wall, "Left ventricle": 0, "Right ventricle": 0}
+
+
+def test_slicer_shows_the_scar_as_a_fourth_segment_that_overlaps_the_muscle(host, labelmap, tmp_path):
+    import slicer
+
+    scar = sitk.Cast(labelmap == 1, sitk.sitkUInt8)
+    node = load(write_segmentation(labelmap, tmp_path / "heart.seg.nrrd", scar=scar))
+    segmentation = node.GetSegmentation()
+    assert [segmentation.GetNthSegmentID(number) for number in range(4)] == ["MYO", "LV", "RV", "Scar"]
+    assert np.rint(255 * np.array(segmentation.GetSegment("Scar").GetColor())).tolist() == list(SCAR.color)
+    reference = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+    storage = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVolumeArchetypeStorageNode")
+    sitk.WriteImage(labelmap, str(tmp_path / "grid.nrrd"))
+    storage.SetFileName(str(tmp_path / "grid.nrrd"))
+    assert storage.ReadData(reference)
+    labels = sitk.GetArrayFromImage(labelmap)
+    for name, label in (("MYO", 1), ("LV", 2), ("RV", 3), ("Scar", 1)):
+        shown = slicer.util.arrayFromSegmentBinaryLabelmap(node, name, reference)
+        assert np.array_equal(shown > 0, labels == label), name

@@ -1,0 +1,158 @@
+"""Wall and scar as a user asks for them: what is written beside the segmentation, and what is told."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from Testing.conftest import make_heart
+
+from confuda.app.cli import main
+from confuda.errors import UsageError
+from confuda.io.segmentation_file import name_beside, read_segmentation, write_segmentation, write_segments
+from confuda.labels import MYO, find_label_values
+from confuda.measure.aha_segments import SEGMENT_NAMES
+
+
+@pytest.fixture(scope="module")
+def labels() -> sitk.Image:
+    return make_heart()[1]
+
+
+@pytest.fixture(scope="module")
+def scar(labels) -> sitk.Image:
+    """A part of the muscle."""
+    mask = sitk.GetArrayFromImage(labels) == MYO.label
+    mask[:, :, :50] = False
+    image = sitk.GetImageFromArray(mask.astype(np.uint8))
+    image.CopyInformation(labels)
+    return image
+
+
+def test_scar_is_a_segment_in_a_layer_of_its_own(labels, scar, tmp_path) -> None:
+    path = write_segmentation(labels, tmp_path / "heart.seg.nrrd", scar=scar)
+    image = sitk.ReadImage(str(path))
+    layers = sitk.GetArrayFromImage(image)
+    assert np.array_equal(layers[..., 0], sitk.GetArrayFromImage(labels))
+    assert np.array_equal(layers[..., 1], sitk.GetArrayFromImage(scar))
+    told = {key: image.GetMetaData(f"Segment3_{key}") for key in ("ID", "Name", "Layer", "LabelValue", "Color")}
+    assert told == {
+        "ID": "Scar",
+        "Name": "Scar",
+        "Layer": "1",
+        "LabelValue": "1",
+        "Color": "0.941176 0.894118 0.258824",
+    }
+    # Whoever wants the anatomy is not disturbed by it.
+    assert np.array_equal(sitk.GetArrayFromImage(read_segmentation(path)), sitk.GetArrayFromImage(labels))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nii", ".nrrd", ".mha"])
+def test_a_label_map_gets_a_second_file_for_the_scar(labels, scar, tmp_path, ending: str) -> None:
+    path = write_segmentation(labels, tmp_path / f"heart{ending}", scar=scar)
+    beside = tmp_path / f"heart-scar{ending}"
+    assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), sitk.GetArrayFromImage(labels))
+    assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(beside))), sitk.GetArrayFromImage(scar))
+
+
+@pytest.mark.parametrize(
+    "convention, values", [("acdc", (2, 3, 1)), ("mnms", (2, 1, 3)), ("ms-cmrseg", (200, 500, 600))]
+)
+@pytest.mark.parametrize("ending", [".nii.gz", ".seg.nrrd"])
+def test_labels_are_written_in_other_conventions(labels, tmp_path, convention, values, ending) -> None:
+    path = write_segmentation(labels, tmp_path / f"heart{ending}", find_label_values(convention))
+    written, ours = sitk.ReadImage(str(path)), sitk.GetArrayFromImage(labels)
+    array = sitk.GetArrayFromImage(written)
+    for label, value in zip((1, 2, 3), values):
+        assert np.array_equal(array == value, ours == label)
+    if ending == ".seg.nrrd":
+        assert [int(written.GetMetaData(f"Segment{k}_LabelValue")) for k in range(3)] == list(values)
+        assert np.array_equal(sitk.GetArrayFromImage(read_segmentation(path)), ours)
+
+
+def test_files_beside_have_the_name_without_its_ending(tmp_path) -> None:
+    for name in ("a.b.seg.nrrd", "a.b.nii.gz", "a.b.seq.nrrd", "a.b.dcm", "a.b.mha"):
+        assert name_beside(tmp_path / name, "wall", ".png") == tmp_path / "a.b-wall.png"
+
+
+def test_segments_are_refused_where_the_ending_is_unknown(labels, tmp_path) -> None:
+    with pytest.raises(UsageError, match="has to end in"):
+        write_segments(labels, tmp_path / "heart.stl", [MYO])
+
+
+def test_the_command_line_measures_wall_and_scar(capsys, small_bundle_folder, tmp_path) -> None:
+    image, truth = make_heart()
+    values, muscle = sitk.GetArrayFromImage(image), sitk.GetArrayFromImage(truth) == MYO.label
+    values[muscle & (np.arange(96) > 60)] += 130
+    volume = sitk.GetImageFromArray(values)
+    volume.CopyInformation(image)
+    sitk.WriteImage(volume, str(tmp_path / "heart.nii.gz"))
+    output, table = tmp_path / "out.nii.gz", tmp_path / "out.csv"
+    code = main(
+        ["adapt", str(tmp_path / "heart.nii.gz"), "-o", str(output), "--bundle", str(small_bundle_folder)]
+        + ["--device", "cpu", "--method", "none", "--wall", "--scar", "3sd", "--csv", str(table), "--json"]
+    )
+    told = capsys.readouterr()
+    assert code == 0, told.err
+    summary = json.loads(told.out)
+    segmented = sitk.GetArrayFromImage(sitk.ReadImage(str(output)))
+    walls = sitk.GetArrayFromImage(sitk.ReadImage(summary["wall"]["label_map"]))
+    assert summary["wall"]["label_map"] == str(tmp_path / "out-wall.nii.gz")
+    assert np.array_equal(walls > 0, segmented == MYO.label)
+    voxel_ml = 1.5 * 1.5 * 8 / 1000
+    for row in summary["wall"]["segments"]:
+        assert row["volume_ml"] == pytest.approx((walls == row["segment"]).sum() * voxel_ml, abs=0.01)
+        assert row["mass_g"] == pytest.approx(row["volume_ml"] * 1.05, abs=0.01)
+    missing = {row["segment"] for row in summary["wall"]["not_given"]}
+    assert missing | {row["segment"] for row in summary["wall"]["segments"]} == set(SEGMENT_NAMES)
+    scarred = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out-scar.nii.gz")))
+    assert not scarred[segmented != MYO.label].any()
+    assert summary["scar"]["scar_ml"] == pytest.approx(scarred.sum() * voxel_ml, abs=0.01)
+    assert summary["scar"]["scar_percent_of_lv_mass"] == pytest.approx(
+        100 * scarred.sum() / (segmented == MYO.label).sum(), abs=0.01
+    )
+    rows = {(row["quantity"], row["of"]): row["value"] for row in csv.DictReader(table.open(encoding="utf-8"))}
+    assert float(rows["scar_g", ""]) == summary["scar"]["scar_g"]
+    for name in ("wall", "scar"):
+        assert (tmp_path / f"out-{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_cannot_be_measured_costs_nothing_else(capsys, small_bundle_folder, tmp_path) -> None:
+    """Noise has no heart: the segmentation is empty, and so there is neither a wall nor scar."""
+    noise = sitk.GetImageFromArray(np.random.default_rng(0).normal(0, 1, (5, 96, 96)).astype(np.float32))
+    noise.SetSpacing((1.5, 1.5, 8.0))
+    sitk.WriteImage(noise, str(tmp_path / "noise.nii.gz"))
+    code = main(
+        ["adapt", str(tmp_path / "noise.nii.gz"), "-o", str(tmp_path / "out.seg.nrrd"), "--method", "none", "--wall"]
+        + ["--bundle", str(small_bundle_folder), "--device", "cpu", "--scar", "fwhm", "--json"]
+    )
+    told = capsys.readouterr()
+    assert code == 0, told.err
+    summary = json.loads(told.out)
+    assert summary["wall"] is None and summary["scar"] is None
+    assert any("wall was not measured" in warning for warning in summary["warnings"])
+    assert any("Scar was not measured" in warning for warning in summary["warnings"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["noise.nii.gz", "out.seg.nrrd"]
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (("--scar", "half"), "as in 5sd"),
+        (("--output-labels", "kits"), "label values"),
+        (("--csv", "absent/numbers.csv"), "does not exist"),
+        (("--csv", "heart.nii.gz"), "overwrite"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_before_any_work(capsys, tmp_path, monkeypatch, arguments, told) -> None:
+    monkeypatch.chdir(tmp_path)
+    sitk.WriteImage(make_heart()[0], "heart.nii.gz")
+    try:
+        code = main(["adapt", "heart.nii.gz", "-o", "out.nii.gz", *arguments])
+        err = capsys.readouterr().err
+    except SystemExit as end:
+        code, err = end.code, capsys.readouterr().err
+    assert code in (2, 3) and told in err
+    assert [path.name for path in tmp_path.iterdir()] == ["heart.nii.gz"]
