@@ -11,7 +11,7 @@ import sys
 import threading
 from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence
 
-from confuda.app.job import Job, read_options
+from confuda.app.job import Job, is_cine, read_options
 from confuda.app.options import COHORT_OPTIONS, SEGMENT_OPTIONS, build_parser
 from confuda.app.terminal import ProgressLine, describe_unexpected, make_printable, tolerant_streams
 from confuda.errors import Cancelled, ConfudaError, InputError, MemoryExhausted, UsageError, is_out_of_memory
@@ -80,10 +80,12 @@ def _run_segment(arguments: argparse.Namespace) -> int:
         arguments.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"The folder {arguments.output} cannot be made: {error.strerror}.") from error
+    ending = ".seq.nrrd" if is_cine(same["frames"]) else ".seg.nrrd"
     summaries, worst = [], 0
     for volume, name in zip(arguments.volumes, name_outputs(arguments.volumes)):
         dicom_seg = arguments.output / f"{name}.dcm" if arguments.dicom_seg and may_be_dicom(volume) else None
-        job = Job(volume, arguments.output / f"{name}.seg.nrrd", method="none", dicom_seg=dicom_seg, **same)
+        output = arguments.output / f"{name}{ending}"
+        job = Job(volume, output, method="none", dicom_seg=dicom_seg, **same)
         observer = _make_observer()
         try:
             summaries.append(run_job(job, observer))
