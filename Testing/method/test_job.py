@@ -15,12 +15,14 @@ DEVELOPERS = Path(__file__).resolve().parents[2] / "docs" / "developers.md"
 GIVEN = {
     "volume": "v.nrrd", "output": "o.nrrd", "mode": "one-shot", "slice": 3, "method": "fuda", "preset": "fast",
     "bundle": "b", "device": "cuda:1", "seed": 7, "center": [40.5, 12.0], "settings": {"steps": 5, "optimizer": "sgd"},
-    "save_bundle": "s", "report": "r", "uncertainty": "u.nrrd", "frame": 2, "series": 1, "spacing_mm": [1.5, 1.5, 8.0],
+    "save_bundle": "s", "report": "r", "uncertainty": "u.nrrd", "frames": 2, "series": 1, "spacing_mm": [1.5, 1.5, 8.0],
+    "threads": 2, "wall": True, "scar": "5sd", "output_labels": "acdc", "csv": "n.csv",
+    "height_cm": None, "weight_kg": None,
 }  # fmt: skip
 ARGUMENTS = (
     "v.nrrd -o o.nrrd --mode one-shot --slice 3 --method fuda --preset fast --bundle b --device cuda:1 --seed 7 "
     "--center 40.5,12 --set steps=5 --set optimizer=sgd --save-bundle s --report r --uncertainty u.nrrd --frames 2 "
-    "--series 1 --spacing 1.5,1.5,8"
+    "--series 1 --spacing 1.5,1.5,8 --threads 2 --wall --scar 5sd --output-labels acdc --csv n.csv"
 ).split()
 
 
@@ -53,7 +55,12 @@ def test_defaults_are_the_same_too() -> None:
         ("seed", "4294967296", 4294967296),
         ("slice", "2", 2),
         ("center", "1,nan", [1, float("inf")]),
-        ("frame", "-1", -1),
+        ("frames", "-1", -1),
+        ("frames", "systole", "systole"),
+        ("scar", "half", "half"),
+        ("output_labels", "kits", "kits"),
+        ("height_cm", "1.8", 1.8),
+        ("weight_kg", "none", "none"),
         ("spacing_mm", "1,1,0", [1, 1, 0]),
         ("settings", "steps=0", {"steps": 0}),
         ("settings", "warmth=1", {"warmth": 1}),
@@ -71,6 +78,17 @@ def test_what_one_refuses_all_refuse(name, text, value, capsys) -> None:
         check_values({name: value})
 
 
+def test_a_cine_takes_all_frames_and_the_bodys_size() -> None:
+    values = {"volume": "v.nrrd", "output": "o.seq.nrrd", "frames": "all", "height_cm": 180, "weight_kg": 80.5}
+    arguments = "v.nrrd -o o.seq.nrrd --frames all --height-cm 180 --weight-kg 80.5".split()
+    assert read_arguments(arguments) == parse_job(json.dumps(values)) == Job(**values)
+    with pytest.raises(UsageError, match="go with a cine"):
+        check_values({"height_cm": 180})
+    for name, value in (("scar", "fwhm"), ("uncertainty", "u.nrrd"), ("slice", 2)):
+        with pytest.raises(UsageError):
+            check_values({"frames": "ed,es", "mode": "one-shot", name: value})
+
+
 def test_uses_are_arguments_of_the_reader_and_of_the_segmenter() -> None:
     import inspect
 
@@ -80,11 +98,12 @@ def test_uses_are_arguments_of_the_reader_and_of_the_segmenter() -> None:
     assert set(job.list_for(ADAPT)) | {"self", "volume"} == set(
         inspect.signature(Segmenter.adapt_and_segment).parameters
     )
-    assert set(job.list_for(READ)) | {"path"} == set(inspect.signature(read_volume).parameters)
+    # Of a cine the reader takes one frame; of several, another reader takes them all.
+    assert set(job.list_for(READ)) | {"path", "frame"} == set(inspect.signature(read_volume).parameters)
 
 
 def test_paths_of_a_job_are_known() -> None:
-    assert [str(path) for path in Job(**GIVEN).list_paths()] == ["v.nrrd", "o.nrrd", "b", "s", "r", "u.nrrd"]
+    assert [str(path) for path in Job(**GIVEN).list_paths()] == ["v.nrrd", "o.nrrd", "b", "s", "r", "u.nrrd", "n.csv"]
 
 
 def test_option_of_the_documentation_reaches_command_line_and_worker() -> None:
