@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from Testing.method.test_dicom_stacks import check_refused, check_same
-from Testing.scanner_files import make_enhanced, make_image, save, write_cine, write_series
+from Testing.scanner_files import Study, make_enhanced, make_image, save, write_cine, write_series
 
 from confuda.errors import UsageError
 from confuda.io.volume_file import read_cine, read_volume
@@ -70,6 +70,15 @@ def test_phases_without_times_are_sorted_by_instance_number(tmp_path, frames):
         write_series(tmp_path / f"{9 - phase}", frame, number_it)
     check_refused(tmp_path, "sorted by instance number")
     check_cine(read_cine(tmp_path), frames)
+
+
+def test_images_of_several_inversion_times_are_called_so(tmp_path, frames):
+    study = Study()
+    for number, frame in enumerate(frames):
+        tags = {"InversionTime": f"{200 - 50 * number}", "SeriesInstanceUID": "1.2.3"}
+        write_series(tmp_path / str(number), frame, study=study, **tags)
+    check_refused(tmp_path, "3 images each of 5 slices, which differ in inversion time", "--frames N (0 to 2)")
+    check_same(read_volume(tmp_path, frame=0), frames[2])
 
 
 def test_a_cine_that_lacks_an_image_is_refused(tmp_path, frames):

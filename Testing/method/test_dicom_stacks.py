@@ -1,5 +1,6 @@
 """DICOM stacks as scanners, archives and anonymisers leave them: the right volume, or one sentence on why not."""
 
+import sys
 import warnings
 
 import numpy as np
@@ -18,7 +19,7 @@ from Testing.scanner_files import (
     write_slice_series,
 )
 
-from confuda.errors import InputError
+from confuda.errors import InputError, UsageError
 from confuda.io.volume_file import read_volume
 
 
@@ -303,3 +304,14 @@ def test_reports_and_segmentations_alone_are_no_images(tmp_path):
     write_series(tmp_path, make_image(), Modality="SEG")
     check_refused(tmp_path, "holds no DICOM image", "5 files of other kinds")
     check_refused(tmp_path / "IM0001", "holds no DICOM image")
+
+
+def test_without_pydicom_other_files_are_read_and_dicom_says_what_is_missing(tmp_path, monkeypatch):
+    """As in 3D Slicer, whose panel gives NRRD."""
+    image = make_image()
+    write_series(tmp_path / "series", image)
+    sitk.WriteImage(image, str(tmp_path / "volume.nrrd"))
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    check_same(read_volume(tmp_path / "volume.nrrd"), image)
+    with pytest.raises(UsageError, match="pip install pydicom"):
+        read_volume(tmp_path / "series")

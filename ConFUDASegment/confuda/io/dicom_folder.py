@@ -131,10 +131,13 @@ def choose_phase(stack: DicomStack, frame: Optional[int], path: Path) -> Tuple[P
     count = len(stack.phases)
     if frame is None and count > 1:
         slices = f"{stack.slices} slices" if stack.slices > 1 else "one slice"
-        raise InputError(
-            f"{path} is a cine of {count} phases of {slices}, sorted by {stack.sorted_by}: choose one with --frames N "
-            f"(0 to {count - 1}), end-diastole say."
-        )
+        choose = f"choose one with --frames N (0 to {count - 1})"
+        if stack.is_cine:
+            raise InputError(
+                f"{path} is a cine of {count} phases of {slices}, sorted by {stack.sorted_by}: {choose}, end-diastole "
+                "say."
+            )
+        raise InputError(f"{path} holds {count} images each of {slices}, which differ in {stack.sorted_by}: {choose}.")
     if not 0 <= (frame or 0) < count:
         raise InputError(f"{path} has no frame {frame}: its frames are 0 to {count - 1}.")
     return stack.phases[frame or 0]

@@ -40,6 +40,9 @@ SORT_KEYS: Tuple[Tuple[str, Callable[[Plane], Optional[float]]], ...] = (
 )
 """What tells images at one place apart, the first that does in the whole stack."""
 
+NO_CINE_KEYS = ("inversion time", "echo time", "acquisition number")
+"""Images that these tell apart are no phases of the heart's motion: a map's, say, or repeated ones."""
+
 
 @dataclass(frozen=True)
 class DicomStack:
@@ -64,6 +67,11 @@ class DicomStack:
     @property
     def slices(self) -> int:
         return len(self.phases[0])
+
+    @property
+    def is_cine(self) -> bool:
+        """Whether its phases are those of the heart's motion, as far as headers tell."""
+        return len(self.phases) > 1 and self.sorted_by not in NO_CINE_KEYS
 
     @property
     def series(self) -> Set[str]:
@@ -111,7 +119,9 @@ class DicomStack:
         return ", ".join(parts)
 
     def _count_phases(self) -> str:
-        return f" of {len(self.phases)} phases" if len(self.phases) > 1 else ""
+        if len(self.phases) == 1:
+            return ""
+        return f" of {len(self.phases)} {'phases' if self.is_cine else 'images each'}"
 
 
 def divide_into_stacks(planes: Sequence[Plane]) -> List[DicomStack]:
