@@ -55,6 +55,7 @@ def own_bundle(own_data, small_bundle_folder, tmp_path_factory) -> Path:
     return folder / "b"
 
 
+@pytest.mark.slow
 def test_two_commands_make_a_bundle_that_knows_the_structures(own_bundle) -> None:
     bundle = load_bundle(own_bundle)
     _, truth = make_heart(slices=3, seed=1)
@@ -68,6 +69,7 @@ def test_two_commands_make_a_bundle_that_knows_the_structures(own_bundle) -> Non
     assert training["segmenter"]["steps_done"] == 10 and training["rain"]["steps_done"] == 12
 
 
+@pytest.mark.slow
 def test_the_bundle_adapts_to_a_volume(own_bundle, heart, tmp_path, capsys) -> None:
     volume, output = tmp_path / "scan.nii.gz", tmp_path / "scan.seg.nrrd"
     sitk.WriteImage(heart[0], str(volume))

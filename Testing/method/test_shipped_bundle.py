@@ -18,6 +18,7 @@ def segment(volume, output, *options) -> dict:
     return read_segmentation(output)
 
 
+@pytest.mark.slow
 def test_sample_is_segmented_well_and_adaptation_does_not_harm(tmp_path, capsys) -> None:
     truth = read_segmentation(SAMPLE_TRUTH)
     plain = evaluate(truth, segment(SAMPLE, tmp_path / "none.nii.gz", "--method", "none"))
@@ -27,6 +28,7 @@ def test_sample_is_segmented_well_and_adaptation_does_not_harm(tmp_path, capsys)
     assert math.isfinite(adapted["average"]["hd95_mm"])
 
 
+@pytest.mark.slow
 def test_heart_far_from_the_middle_is_found(tmp_path, capsys) -> None:
     image = sitk.ReadImage(str(SAMPLE))
     shifted = sitk.ConstantPad(image, (120, 0, 0), (0, 90, 0), 0)
@@ -45,6 +47,7 @@ def test_a_given_centre_is_used(tmp_path, capsys) -> None:
     assert not labels[:, :, columns:].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patient", [1, 41])
 def test_real_late_enhancement(shared_data, patient, tmp_path, capsys) -> None:
     folder = shared_data / "MS-CMRSeg" / "native"

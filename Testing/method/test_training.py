@@ -152,6 +152,7 @@ def test_intensity_maps_are_monotone_or_not() -> None:
     assert 70 < rising.sum() < 160 and falling.sum() > 10 and (~rising & ~falling).sum() > 20
 
 
+@pytest.mark.slow
 def test_stopping_and_resuming_gives_the_same_network(toy_acdc, tmp_path) -> None:
     slices = load_slices(find_acdc_cases(toy_acdc)[:4], 1.5, 96)
     settings = SegmenterSettings(width=4, batch=2, crop=64, window=96, steps=6, warmup_steps=2)
@@ -178,6 +179,7 @@ def test_stopping_and_resuming_gives_the_same_network(toy_acdc, tmp_path) -> Non
     torch.testing.assert_close(train(tmp_path / "parts", resume=True), whole, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_both_trainings_and_the_bundle_by_the_documented_commands(toy_acdc, tmp_path, capsys) -> None:
     common = ["--data", str(toy_acdc)]
     segmenter, rain, bundle = tmp_path / "segmenter", tmp_path / "rain", tmp_path / "bundle"
@@ -200,6 +202,7 @@ def test_both_trainings_and_the_bundle_by_the_documented_commands(toy_acdc, tmp_
     assert "held out" in loaded.description["training"]["data"]
 
 
+@pytest.mark.slow
 def test_training_can_begin_with_the_weights_of_a_bundle(toy_acdc, tmp_path, small_bundle_folder, capsys) -> None:
     common = ["train", "segmenter", "--data", str(toy_acdc), *SMALL, "--set", "normalisation=instance"]
     steps = ["--set", "steps=1", "--set", "learning_rate=0.000001"]

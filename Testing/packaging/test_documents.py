@@ -162,7 +162,7 @@ def readers_folder(tmp_path_factory, small_bundle_folder):
     return folder
 
 
-@pytest.mark.parametrize("document", RUN_IN)
+@pytest.mark.parametrize("document", [RUN_IN[0], pytest.param(RUN_IN[1], marks=pytest.mark.slow)])
 def test_commands_run_one_after_the_other(document, readers_folder, small_bundle_folder, monkeypatch, capsys):
     pytest.importorskip("torch")
     from confuda.app.cli import main

@@ -26,6 +26,7 @@ def true_bench(bench):
 
 
 @needs_bundle
+@pytest.mark.slow
 def test_sample_with_the_shipped_bundle(true_bench):
     """Few steps, then all slices: every stage of a true run, its preview, and volumes that agree with the segments."""
     import slicer
@@ -71,6 +72,7 @@ def test_self_test(bench, monkeypatch):
     assert ran == ["badInput", "segments"]
 
 
+@pytest.mark.slow
 def test_self_tests_true_cases(bench, phantom, tmp_path):
     """The cases with a run, here with the scripted worker."""
     from ConFUDASegmentLib import selftest
@@ -108,6 +110,7 @@ host.unloadModule()
 """
 
 
+@pytest.mark.slow
 def test_installed_folder_with_spaces_and_other_letters(tmp_path, host):
     """As Slicer lays it out, somewhere else, read-only: nothing needs the repository and nothing is written there."""
     folder = tmp_path / "Slicer 5.12 Prüfung Ж" / "lib" / "qt-scripted-modules"
