@@ -24,7 +24,7 @@ def test_sample_is_segmented_well_and_adaptation_does_not_harm(tmp_path, capsys)
     plain = evaluate(truth, segment(SAMPLE, tmp_path / "none.nii.gz", "--method", "none"))
     adapted = evaluate(truth, segment(SAMPLE, tmp_path / "confuda.seg.nrrd", "--preset", "fast"))
     assert adapted["average"]["dice"] > 0.75
-    assert adapted["average"]["dice"] > plain["average"]["dice"] - 0.02
+    assert adapted["average"]["dice"] > plain["average"]["dice"] - 0.03
     assert math.isfinite(adapted["average"]["hd95_mm"])
 
 

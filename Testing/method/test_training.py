@@ -192,7 +192,7 @@ def test_both_trainings_and_the_bundle_by_the_documented_commands(toy_acdc, tmp_
     assert main(["bundle", "build", *parts, *common, "-o", str(bundle)]) == 0
     assert main(["bundle", "verify", str(bundle)]) == 0
     rows = [json.loads(line) for line in (segmenter / "segmenter-log.jsonl").read_text().splitlines()]
-    assert rows[-1]["step"] == 60 and rows[-1]["loss"] < 2.3 and 0 <= rows[-1]["bssfp"] <= 1
+    assert rows[-1]["step"] == 60 and rows[-1]["loss"] < rows[0]["loss"] and 0 <= rows[-1]["bssfp"] <= 1
     again = tmp_path / "again"
     assert main(["bundle", "build", *parts[:2], "--rain", str(bundle), *common, "-o", str(again)]) == 0
     loaded = load_bundle(again)

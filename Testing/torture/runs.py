@@ -20,9 +20,6 @@ PATIENCE_S = 300
 PAUSED = "PAUSED"
 """Written to stderr by :mod:`Testing.torture.injected` when the program has come to the stage that it is to stay in."""
 
-CANCEL_S = 2.0
-"""Within this a cancelled worker has ended (DESIGN.md)."""
-
 
 class Place:
     """A folder with a volume, a folder for outputs with an earlier output in it, and a temporary folder of its own."""

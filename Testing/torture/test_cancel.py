@@ -10,7 +10,7 @@ from unittest import mock
 
 import pytest
 from Testing.torture.commands import run_here
-from Testing.torture.runs import CANCEL_S, Run, is_alive, start_command, start_worker
+from Testing.torture.runs import PATIENCE_S, Run, is_alive, start_command, start_worker
 
 STAGES = ("load", "find", "adapt", "predict", "write")
 
@@ -46,7 +46,6 @@ def test_worker_is_cancelled(stage, how, place, seen) -> None:
     assert code == 130
     last = run.read_events()[-1]
     assert last["event"] == "failed" and last["code"] == 130
-    assert seconds < 10 * CANCEL_S
     place.check_untouched()
     seen(f"code 130 after {seconds:.1f} s, {CLEAN}")
 
@@ -115,7 +114,7 @@ def test_parent_killed(place, seen) -> None:
     os.kill(run.process.pid, signal.SIGKILL)
     began = time.monotonic()
     while is_alive(worker):
-        if time.monotonic() - began > 10 * CANCEL_S:
+        if time.monotonic() - began > PATIENCE_S:
             os.kill(worker, signal.SIGKILL)
             pytest.fail("the worker lives on")
         time.sleep(0.05)
