@@ -1,6 +1,7 @@
 """Training as a user runs it: losses fall, stopping and resuming changes nothing, the bundle comes out whole."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -185,6 +186,8 @@ def test_both_trainings_and_the_bundle_by_the_documented_commands(toy_acdc, tmp_
     segmenter, rain, bundle = tmp_path / "segmenter", tmp_path / "rain", tmp_path / "bundle"
     steps = ["--set", "steps=60", "--set", "warmup_steps=5", "--set", "learning_rate=0.01"]
     assert main(["train", "segmenter", *common, "-o", str(segmenter), *SMALL, *steps]) == 0
+    losses = [float(text) for text in re.findall(r"step \d+/60.*loss ([\d.]+)", capsys.readouterr().err)]
+    assert losses[-1] < losses[0]
     few = ["--set", "autoencoder_steps=15", "--set", "style_steps=15", "--set", "widths=[4,4,8,8]", "--set", "latent=4"]
     assert main(["train", "rain", *common, "-o", str(rain), *SMALL[2:], *few]) == 0
     assert main(["train", "rain", *common, "-o", str(rain), "--resume"]) == 0
@@ -192,7 +195,7 @@ def test_both_trainings_and_the_bundle_by_the_documented_commands(toy_acdc, tmp_
     assert main(["bundle", "build", *parts, *common, "-o", str(bundle)]) == 0
     assert main(["bundle", "verify", str(bundle)]) == 0
     rows = [json.loads(line) for line in (segmenter / "segmenter-log.jsonl").read_text().splitlines()]
-    assert rows[-1]["step"] == 60 and rows[-1]["loss"] < rows[0]["loss"] and 0 <= rows[-1]["bssfp"] <= 1
+    assert rows[-1]["step"] == 60 and 0 <= rows[-1]["bssfp"] <= 1
     again = tmp_path / "again"
     assert main(["bundle", "build", *parts[:2], "--rain", str(bundle), *common, "-o", str(again)]) == 0
     loaded = load_bundle(again)
