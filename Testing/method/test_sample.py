@@ -9,9 +9,11 @@ import SimpleITK as sitk
 import confuda
 from confuda.errors import InputError
 from confuda.io.segmentation_file import read_segmentation
-from confuda.io.volume_file import read_volume
+from confuda.io.volume_file import read_cine, read_volume
 from confuda.labels import LV, MYO, RV
 from confuda.measure.metrics import check_same_grid, compute_volumes_ml
+from confuda.training.cine_sample import CINE_NAME, CINE_TRUTH_NAME
+from confuda.training.cine_sample import main as main_of_cine
 from confuda.training.sample import IMAGE_NAME, TRUTH_NAME, main, simulate_lge
 
 SHIPPED = Path(confuda.__file__).resolve().parents[1] / "Resources" / "SampleData"
@@ -70,7 +72,36 @@ def test_the_command_takes_end_diastole_and_writes_image_labels_and_licence(tmp_
     check_same_grid(image, truth)
     np.testing.assert_array_equal(sitk.GetArrayFromImage(truth), make_cine(14)[1])
     assert "patient100_frame02" in (tmp_path / "sample" / "README.md").read_text(encoding="utf-8")
-    assert capsys.readouterr().out.count("kB") == 3
+    assert capsys.readouterr().out.count("kB") == 4
+
+
+def read_frames(path):
+    """A cine's frames, (frames, slices, rows, columns), from the list of values of each voxel."""
+    return np.moveaxis(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), -1, 0)
+
+
+def test_the_cine_begins_at_end_diastole_and_contracts_to_the_true_end_systole(tmp_path):
+    write_acdc(tmp_path / "data", "patient100", (9, 14))
+    assert main_of_cine(["--data", str(tmp_path / "data"), "-o", str(tmp_path / "sample")]) == 0
+    images, labels = (read_frames(tmp_path / "sample" / name) for name in (CINE_NAME, CINE_TRUTH_NAME))
+    assert images.shape == labels.shape and len(images) == 10
+    # The two real frames are in it as they were, cropped; the others lie between them.
+    blood = [int((frame == LV.label).sum()) for frame in labels]
+    assert blood[0] == (make_cine(14)[1] == LV.label).sum() and blood[4] == (make_cine(9)[1] == LV.label).sum()
+    assert blood[0] >= blood[1] > blood[2] > blood[3] >= blood[4] <= blood[5] < blood[7] < blood[9] <= blood[0]
+    for frame, labelled in zip(images.astype(float), labels):
+        assert np.median(frame[labelled == LV.label]) > 2 * np.median(frame[labelled == MYO.label])
+
+
+def test_the_shipped_cine_is_that_of_two_frames_of_a_held_out_patient():
+    cine = read_cine(SHIPPED / CINE_NAME)
+    labels = read_frames(SHIPPED / CINE_TRUTH_NAME)
+    assert len(cine.frames) == len(labels) == 10
+    voxel_ml = float(np.prod(cine.frames[0].GetSpacing())) / 1000
+    volumes = [(frame == LV.label).sum() * voxel_ml for frame in labels]
+    # By ACDC's experts, patient100 has 72 mL at end-diastole and 30 mL at end-systole.
+    assert (volumes[0], volumes[4]) == pytest.approx((71.7, 30.2), abs=0.1)
+    assert max(volumes) == pytest.approx(volumes[0]) and min(volumes) == pytest.approx(volumes[4])
 
 
 def test_a_patient_of_the_training_set_or_an_absent_one_is_refused(tmp_path, capsys):
@@ -83,11 +114,12 @@ def test_a_patient_of_the_training_set_or_an_absent_one_is_refused(tmp_path, cap
 
 
 def test_the_shipped_sample_is_small_complete_and_says_what_it_is():
-    assert sum(file.stat().st_size for file in SHIPPED.iterdir()) < 1_000_000
-    image, warnings = read_volume(SHIPPED / IMAGE_NAME)
+    for name in ("SimulatedLGE", "SimulatedCine"):
+        assert sum(file.stat().st_size for file in SHIPPED.glob(f"{name}*")) < 1_000_000
+    volume = read_volume(SHIPPED / IMAGE_NAME)
     truth = read_segmentation(SHIPPED / TRUTH_NAME)
-    check_same_grid(image, truth)
-    assert warnings == () and min(compute_volumes_ml(truth).values()) > 20
+    check_same_grid(volume.image, truth)
+    assert volume.warnings == () and min(compute_volumes_ml(truth).values()) > 20
     text = " ".join((SHIPPED / "README.md").read_text(encoding="utf-8").replace("*", "").replace("> ", "").split())
     for words in ("not a real LGE scan", "CC BY-NC-SA 4.0", "Bernard", "IEEE Transactions on Medical Imaging", "2018"):
         assert words in text

@@ -15,12 +15,13 @@ import numpy as np
 import SimpleITK as sitk
 
 from confuda.errors import ConfudaError, InputError
-from confuda.io.segmentation_file import write_segmentation
-from confuda.labels import LV, MYO, RV, map_labels
+from confuda.io.segmentation_file import write_segmentation, write_segments
+from confuda.labels import LV, MYO, RV, SCAR, map_labels
 from confuda.training.acdc import LabelledCase, find_acdc_cases, is_always_held_out
 
 IMAGE_NAME = "SimulatedLGE.nrrd"
 TRUTH_NAME = "SimulatedLGE-truth.seg.nrrd"
+SCAR_NAME = "SimulatedLGE-scar.seg.nrrd"
 
 
 class Recipe(NamedTuple):
@@ -95,7 +96,8 @@ def find_scar(
 
 
 def write_sample(data: Path, patient: str, folder: Path, seed: int = 0) -> List[Path]:
-    """Make the sample from the end-diastolic volume of ``patient``; returns the image, its labels and their README.
+    """Make the sample from the end-diastolic volume of ``patient``; returns the image, its labels, its scar and their
+    README.
 
     data: the ACDC folder that holds ``patient001``; folder: where the files go, created if need be.
 
@@ -119,8 +121,11 @@ def write_sample(data: Path, patient: str, folder: Path, seed: int = 0) -> List[
     writer.SetCompressionLevel(9)
     writer.Execute(simulate_lge(image, labels, seed))
     truth_path = write_segmentation(truth, folder / TRUTH_NAME)
+    scar = sitk.GetImageFromArray(find_scar(labels, image.GetSpacing(), seed).astype(np.uint8))
+    scar.CopyInformation(image)
+    scar_path = write_segments(scar, folder / SCAR_NAME, [SCAR])
     readme_path.write_text(_README.format(case=case.name, patient=patient, seed=seed), encoding="utf-8")
-    return [image_path, truth_path, readme_path]
+    return [image_path, truth_path, scar_path, readme_path]
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -228,7 +233,7 @@ def _draw_coil(labels: np.ndarray, spacing: Sequence[float], random: np.random.G
     return np.exp(np.clip(away / recipe.coil_mm, -1.5, 0.9))
 
 
-_README = """# Sample volume
+_README = """# Sample volumes
 
 `SimulatedLGE.nrrd` is **not a real LGE scan**. It was simulated from the bSSFP volume `{case}` of ACDC and its
 labels by `python -m confuda.training.sample --data ACDC/training --patient {patient} --seed {seed} -o .`: nulled
@@ -237,8 +242,14 @@ grid are the original's (nominal orientation, as in the source). No network that
 this patient.
 
 `SimulatedLGE-truth.seg.nrrd` holds the labels of ACDC's experts: Myocardium, Left ventricle, Right ventricle.
+`SimulatedLGE-scar.seg.nrrd` holds the scar that was painted.
 
-Both derive from the ACDC data set (Automated Cardiac Diagnosis Challenge) and are under its licence, CC BY-NC-SA 4.0
+`SimulatedCine.seq.nrrd` is **not a real cine** but for two of its ten frames: end-diastole (frame 0) and end-systole
+(frame 4) are the two frames of {patient} in ACDC, cropped to the heart; the others were made of these by
+`python -m confuda.training.cine_sample --data ACDC/training --patient {patient} -o .`, by deforming each slice of the
+one towards the other. `SimulatedCine-truth.seq.nrrd` holds the labels of ACDC's experts, deformed likewise.
+
+All derive from the ACDC data set (Automated Cardiac Diagnosis Challenge) and are under its licence, CC BY-NC-SA 4.0
 (https://creativecommons.org/licenses/by-nc-sa/4.0/): non-commercial use, with attribution, under the same licence.
 Please cite
 
