@@ -102,17 +102,6 @@ def test_runs_begin_anew_and_their_weights_are_averaged(bundle, shifted) -> None
     assert result.losses[2] == alone[0].losses[2]
 
 
-def test_the_source_network_may_keep_a_share(bundle, shifted) -> None:
-    full, half, none = (
-        adapt(bundle, shifted[0], "confuda", AdaptationSettings(steps=2, source_share=share), CPU).network
-        for share in (0.0, 0.5, 1.0)
-    )
-    for name, source in bundle.segmenter.state_dict().items():
-        assert torch.equal(none.state_dict()[name], source)
-        torch.testing.assert_close(half.state_dict()[name], (source + full.state_dict()[name]) / 2)
-    assert not torch.equal(full.classifier.weight, none.classifier.weight)
-
-
 def test_more_runs_than_steps_are_as_many_as_steps(bundle, shifted) -> None:
     networks = [
         adapt(bundle, shifted[0], "confuda", AdaptationSettings(steps=2, runs=runs), CPU).network for runs in (2, 50)

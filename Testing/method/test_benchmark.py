@@ -13,9 +13,10 @@ import SimpleITK as sitk
 import torch
 from Testing.method.toy_mscmrseg import write_patient
 
+from confuda.adaptation.target import choose_middle_slice
 from confuda.app.cli import main
 from confuda.benchmark import source_model
-from confuda.benchmark.cells import CellRunner, choose_middle_slice
+from confuda.benchmark.cells import CellRunner
 from confuda.benchmark.folds import make_folds
 from confuda.benchmark.recipe import SETTINGS, make_recipe
 from confuda.benchmark.source_model import gather_styles, prepare_source

@@ -93,7 +93,7 @@ class Adaptation:
             self.network, multi_avg_fn=get_ema_multi_avg_fn(settings.average_decay), use_buffers=True
         )
         self.rain = copy.deepcopy(bundle.rain).to(device)
-        self.method: Method = METHOD_CLASSES[method](settings, copy.deepcopy(bundle.bank).to(device), None)
+        self.method: Method = METHOD_CLASSES[method](settings, copy.deepcopy(bundle.bank).to(device))
         self.method.networks.to(device)
         self.optimizer = self._make_optimizer()
         self.epsilon = torch.randn((settings.source_batch, self.rain.latent), generator=self.style_generator)
@@ -272,8 +272,8 @@ def adapt(
     """Adapt the bundle's network to ``target`` slices (T, H, W) in [0, 1]; see :class:`Adaptation`.
 
     The steps are shared out among ``settings.runs`` runs, which all begin with the bundle's network and draw other
-    images and styles; the weights that they end with, and those of the bundle's network by ``settings.source_share``,
-    are averaged. A single run of few steps depends on what it happens to draw.
+    images and styles; the weights that they end with are averaged. A single run of few steps depends on what it happens
+    to draw.
 
     Where memory does not suffice, it begins anew with half as many images a step, and says so through ``warn``; the
     error of one source and one target image is the caller's.
@@ -320,24 +320,20 @@ def _average_runs(
         results.append(run.run(tell if report is not None else None))
         done += steps
     networks = [result.network for result in results]
-    if count > 1 or settings.source_share > 0:
-        shares = [(1 - settings.source_share) / count] * count + [settings.source_share]
-        network = _mix([*networks, bundle.segmenter], shares)
-    else:
-        (network,) = networks
+    network = _average(networks) if count > 1 else networks[0]
     return AdaptationResult(network, settings.steps, _average_losses([result.losses for result in results]))
 
 
 @torch.no_grad()
-def _mix(networks: Sequence[DRUNet], shares: Sequence[float]) -> DRUNet:
-    """A network in evaluation mode whose weights are those of ``networks``, by ``shares`` that sum to one."""
-    mixed = copy.deepcopy(networks[0]).eval()
+def _average(networks: Sequence[DRUNet]) -> DRUNet:
+    """A network in evaluation mode whose weights are the mean of those of ``networks``."""
+    mean = copy.deepcopy(networks[0]).eval()
     states = [network.state_dict() for network in networks]
-    for name, value in mixed.state_dict().items():
+    for name, value in mean.state_dict().items():
         if value.is_floating_point():
-            parts = [share * state[name].to(value.device, torch.float64) for share, state in zip(shares, states)]
+            parts = [state[name].to(torch.float64) * (1 / len(states)) for state in states]
             value.copy_(torch.stack(parts).sum(dim=0))
-    return mixed
+    return mean
 
 
 def _average_losses(runs: Sequence[List[Dict[str, float]]]) -> List[Dict[str, float]]:

@@ -29,8 +29,7 @@ class AdaptationSettings:
     """Settings of one adaptation; each name may be overridden by the user.
 
     steps: optimiser steps of all runs together. runs: how many times the network is adapted from the beginning, each
-    time with other random images and styles; the weights that the runs end with are averaged. source_share: share of
-    the source network's own weights in that average.
+    time with other random images and styles; the weights that the runs end with are averaged.
     source_batch, target_batch: images of each kind a step (stylised sources come on top, as many as sources; augmented
     targets, as many as targets). learning_rate with optimizer "adamw" or "sgd".
     average_decay: of the running average of the weights that is kept in the end; 0 keeps the last weights.
@@ -53,7 +52,6 @@ class AdaptationSettings:
 
     steps: int = 60
     runs: int = 1
-    source_share: float = 0.0
     source_batch: int = 4
     target_batch: int = 3
     optimizer: str = "adamw"
@@ -98,7 +96,7 @@ class AdaptationSettings:
             raise UsageError("temperature, learning_rate and discriminator_rate must be greater than 0.")
         if self.optimizer not in ("adamw", "sgd"):
             raise UsageError("optimizer must be adamw or sgd.")
-        if self.average_decay >= 1 or max(self.warmup_share, self.tissue_share, self.confidence, self.source_share) > 1:
+        if self.average_decay >= 1 or max(self.warmup_share, self.tissue_share, self.confidence) > 1:
             raise UsageError("Shares and decays must lie between 0 and 1.")
 
 

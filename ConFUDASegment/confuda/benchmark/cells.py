@@ -11,7 +11,7 @@ import platform
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ import torch
 from confuda import __version__
 from confuda.adaptation.loop import adapt
 from confuda.adaptation.settings import AdaptationSettings
+from confuda.adaptation.target import choose_middle_slice
 from confuda.benchmark.folds import Fold
 from confuda.benchmark.recipe import Recipe
 from confuda.benchmark.source_model import crop_middle
@@ -28,7 +29,6 @@ from confuda.imaging.stack import HeartCrop
 from confuda.inference.prediction import NO_FLIP, Predictor
 from confuda.io.atomic import write_text
 from confuda.io.segmentation_file import read_segmentation, write_segmentation
-from confuda.labels import STRUCTURES
 from confuda.measure.metrics import evaluate
 from confuda.networks.drunet import DRUNet
 from confuda.training.mscmrseg import DATASET, LGE, MsCmrSegPatient
@@ -202,18 +202,6 @@ class CellRunner:
             truth = read_segmentation(patient.labels[LGE], DATASET)
             cases.append({"case": patient.name, "scores": _round_scores(evaluate(truth, labels))})
         return cases
-
-
-def choose_middle_slice(labels: np.ndarray) -> int:
-    """The mid-ventricular one of labelled slices (S, H, W): the middle of those that show all three structures, or
-    else of those that show any, or else of all."""
-    seen = np.stack([(labels == structure.label).any(axis=(1, 2)) for structure in STRUCTURES])
-    candidates: Sequence[int] = np.arange(labels.shape[0])
-    for showing in (seen.all(axis=0), seen.any(axis=0)):
-        if showing.any():
-            candidates = np.flatnonzero(showing)
-            break
-    return int(candidates[len(candidates) // 2])
 
 
 def _round_scores(scores: Dict[str, Dict[str, float]]) -> Dict[str, Dict[str, float]]:

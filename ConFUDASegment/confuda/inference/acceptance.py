@@ -11,8 +11,16 @@ import numpy as np
 import torch
 
 from confuda.imaging.stack import HeartCrop
-from confuda.inference.prediction import ALL_VIEWS, Predictor, clean_up, consult_neighbours, measure_agreement
+from confuda.inference.prediction import (
+    ALL_VIEWS,
+    Predictor,
+    clean_up,
+    compute_entropy,
+    consult_neighbours,
+    measure_agreement,
+)
 from confuda.labels import LV, MYO, STRUCTURES
+from confuda.measure.overlap import measure_dice
 
 LARGEST_RISE_OF_LOSS = 0.7
 """Adaptation is refused where the loss on labelled images ends higher than the source network's by more than this.
@@ -22,8 +30,8 @@ It is cross-entropy and 1 - Jaccard: the source network has 0.2, one that has fo
 LARGEST_LOSS_OF_AGREEMENT = 0.15
 """... where the views agree less by more than this (mean Dice between two of them)."""
 
-LARGEST_GAIN_OF_ENTROPY = 0.2
-"""... where the network doubts more by this (nats, mean over what it takes for heart)."""
+LARGEST_GAIN_OF_ENTROPY = 0.144
+"""... where the network doubts more by this (entropy from 0 to 1, mean over what it takes for heart)."""
 
 SMALLEST_SHARE_OF_STRUCTURE = 0.7
 LARGEST_SHARE_OF_STRUCTURE = 8.0
@@ -48,7 +56,7 @@ class Opinion:
     Attributes:
         probabilities: soft labels (K, S, H, W), cleaned.
         agreement: how far the views agree, 0 to 1.
-        entropy: mean entropy, in nats, of the soft labels before clean-up where they mean heart; 0 to log K.
+        entropy: mean entropy, 0 to 1, of the soft labels before clean-up where they mean heart.
         voxel_ml: volume of a voxel of ``probabilities``; None where it is not known.
         soft: the soft labels before clean-up; votes: (V, S, H, W) uint8, the label that each view gives. Both are for
             the uncertainty and not needed to judge.
@@ -106,11 +114,9 @@ def form_opinion(
 
 
 def measure_entropy(probabilities: np.ndarray) -> float:
-    """Mean entropy in nats of soft labels (K, S, H, W) where their largest class is not background; 0 where all is."""
-    heart = probabilities[:, probabilities.argmax(axis=0) > 0].astype(np.float64)
-    if not heart.size:
-        return 0.0
-    return float(-(heart * np.log(np.maximum(heart, 1e-12))).sum(axis=0).mean())
+    """Mean entropy, 0 to 1, of soft labels (K, S, H, W) where their largest class is not background; 0 where all is."""
+    heart = probabilities[:, probabilities.argmax(axis=0) > 0]
+    return float(compute_entropy(heart.astype(np.float64)).mean()) if heart.size else 0.0
 
 
 def measure_anatomy(labels: np.ndarray) -> Anatomy:
@@ -137,7 +143,7 @@ def _measure_continuity(labels: np.ndarray) -> Optional[float]:
             one, other = lower == structure.label, upper == structure.label
             # At the ends of a structure one of two slices has none of it, in every heart: that is no break.
             if one.any() and other.any():
-                scores.append(2.0 * int((one & other).sum()) / (int(one.sum()) + int(other.sum())))
+                scores.append(measure_dice(one, other))
     return float(np.mean(scores)) if scores else None
 
 

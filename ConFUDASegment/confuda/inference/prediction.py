@@ -11,6 +11,7 @@ from torch import Tensor
 from confuda.device import compute_in_mixed_precision, release_memory
 from confuda.errors import is_out_of_memory
 from confuda.labels import CLASS_NAMES, STRUCTURES
+from confuda.measure.overlap import measure_dice
 from confuda.networks.drunet import DRUNet
 
 
@@ -127,11 +128,20 @@ def weigh_classes(probabilities: np.ndarray, weights: Sequence[float]) -> np.nda
     return weighted / weighted.sum(axis=0, keepdims=True)
 
 
+def compute_entropy(probabilities: np.ndarray, least: float = float(np.finfo(np.float32).tiny)) -> np.ndarray:
+    """Shannon entropy of soft labels (K, ...), as a share of the largest one: 0 (sure) to 1 (all classes alike).
+
+    least: what a probability counts at least inside the logarithm.
+    """
+    logs = np.log(np.maximum(probabilities, least))
+    return np.clip(-(probabilities * logs).sum(axis=0) / np.log(len(probabilities)), 0.0, 1.0)
+
+
 REACH_MM = 15.0
 """Distance at which a neighbouring slice counts 1/e of a pixel's own, where the pixel is in doubt."""
 
 FULL_DOUBT = 0.6
-"""Entropy, as a share of the largest one, from which a pixel is fully in doubt."""
+"""Entropy from which a pixel is fully in doubt."""
 
 LEAST_PROBABILITY = 1e-3
 """What a class counts at least in the geometric mean: no slice may forbid another one a class."""
@@ -146,9 +156,9 @@ def consult_neighbours(probabilities: np.ndarray, distance_mm: float) -> np.ndar
     Args:
         distance_mm: between the middles of neighbouring slices.
     """
-    classes, count = probabilities.shape[:2]
+    count = probabilities.shape[1]
     logs = np.log(np.maximum(probabilities, LEAST_PROBABILITY))
-    doubt = -(probabilities * logs).sum(axis=0) / (np.log(classes) * FULL_DOUBT)
+    doubt = compute_entropy(probabilities, LEAST_PROBABILITY) / FULL_DOUBT
     influence = np.exp(-distance_mm / REACH_MM)
     share = np.clip(doubt, 0, 1) * (2 * influence / (1 + 2 * influence))
     number = np.arange(count)
@@ -167,9 +177,8 @@ def measure_agreement(labels: Sequence[np.ndarray], absent: Optional[float] = No
     for one, other in combinations(labels, 2):
         for structure in STRUCTURES:
             first, second = one == structure.label, other == structure.label
-            total = int(first.sum()) + int(second.sum())
-            if total:
-                scores.append(2.0 * int((first & second).sum()) / total)
+            if first.any() or second.any():
+                scores.append(measure_dice(first, second))
             elif absent is not None:
                 scores.append(absent)
     return float(np.mean(scores)) if scores else 0.0

@@ -7,6 +7,7 @@ import SimpleITK as sitk
 
 from confuda.errors import InputError
 from confuda.labels import MYO, OWN_DATASET, STRUCTURES, map_labels
+from confuda.measure.overlap import measure_dice
 
 MYOCARDIAL_DENSITY_G_PER_ML = 1.05
 AVERAGED = ("dice", "hd95_mm", "asd_mm")
@@ -68,12 +69,6 @@ def evaluate_arrays(reference: np.ndarray, prediction: np.ndarray, spacing_mm: S
         key: float(np.mean([scores[structure.name][key] for structure in STRUCTURES])) for key in AVERAGED
     }
     return scores
-
-
-def measure_dice(a: np.ndarray, b: np.ndarray) -> float:
-    """Dice overlap of two masks of one shape, 0 to 1; 1 if both are empty."""
-    total = int(a.sum()) + int(b.sum())
-    return 2.0 * int((a & b).sum()) / total if total else 1.0
 
 
 def measure_surface_distances(a: np.ndarray, b: np.ndarray, spacing_mm: Sequence[float]) -> SurfaceDistances:

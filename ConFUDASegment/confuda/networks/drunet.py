@@ -1,4 +1,4 @@
-"""DR-UNet, the dilated residual U-Net that every method here shares (ConFUDA, section 3; METHOD.md, "DR-UNet")."""
+"""DR-UNet, the dilated residual U-Net that every method here shares (ConFUDA, section 3)."""
 
 from typing import Callable, Dict, List
 

@@ -10,10 +10,12 @@ import SimpleITK as sitk
 from confuda.errors import InputError, UsageError
 from confuda.imaging.stack import HeartCrop, resample_in_plane
 from confuda.inference.acceptance import Opinion
+from confuda.inference.prediction import compute_entropy
 from confuda.io.atomic import replace_file
 from confuda.io.file_name import LABEL_ENDINGS, SLICER_ENDING, find_ending
 from confuda.io.volume_file import read_image
 from confuda.labels import STRUCTURES
+from confuda.measure.overlap import compute_dice
 
 MAP_NAME = "uncertainty.nrrd"
 """The map's file in a report's folder."""
@@ -33,7 +35,7 @@ class Uncertainty:
             (0 to 1), both NaN where there is none of it.
         entropy_by_structure, agreement_by_structure: the same over all slices.
         heart_entropy: mean entropy inside the heart, NaN where there is no heart.
-        agreement: mean Dice between each two views over the structures, as ``predict.measure_agreement``.
+        agreement: mean Dice between each two views over the structures, as ``prediction.measure_agreement`` has it.
     """
 
     entropy: np.ndarray
@@ -52,7 +54,7 @@ def measure_uncertainty(opinion: Opinion) -> Uncertainty:
     The entropy is that of the averaged, weighed soft labels before clean-up: what clean-up decides, it does not know.
     """
     labels, votes = opinion.probabilities.argmax(axis=0), opinion.votes
-    entropy = compute_entropy(opinion.soft)
+    entropy = compute_entropy(opinion.soft).astype(np.float32)
     dissent = (votes != labels).mean(axis=0, dtype=np.float32)
     shared = {structure.name: _count_shared(votes, structure.label) for structure in STRUCTURES}
     whole = {name: counts.sum(axis=0) for name, counts in shared.items()}
@@ -76,13 +78,6 @@ def measure_uncertainty(opinion: Opinion) -> Uncertainty:
 def measure_heart_entropy(opinion: Opinion) -> float:
     """Mean entropy (0 to 1) inside the heart that the opinion sees; NaN where it sees none."""
     return _mean(compute_entropy(opinion.soft)[opinion.probabilities.argmax(axis=0) > 0])
-
-
-def compute_entropy(probabilities: np.ndarray) -> np.ndarray:
-    """Shannon entropy of soft labels (K, ...), divided by log K: float32 from 0 to 1."""
-    logarithms = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
-    entropy = -(probabilities * logarithms).sum(axis=0) / np.log(len(probabilities))
-    return np.clip(entropy, 0.0, 1.0).astype(np.float32)
 
 
 def restore_field(crop: HeartCrop, field: np.ndarray) -> sitk.Image:
@@ -154,7 +149,7 @@ def _pair_dice(counts: np.ndarray) -> np.ndarray:
     first, second = np.triu_indices(len(counts), 1)
     own = np.diagonal(counts)
     total = own[first] + own[second]
-    return 2.0 * counts[first, second][total > 0] / total[total > 0]
+    return compute_dice(counts[first, second][total > 0], total[total > 0])
 
 
 def _mean(values: np.ndarray) -> float:

@@ -2,9 +2,8 @@
 networks of its own, where it has any."""
 
 from dataclasses import dataclass, replace
-from typing import Dict, NamedTuple, Optional
+from typing import Dict, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from confuda.adaptation.settings import AdaptationSettings
@@ -66,10 +65,9 @@ class Method:
     uses_style = False
     uses_target = True
 
-    def __init__(self, settings: AdaptationSettings, bank: SourceBank, generator: Optional[torch.Generator]) -> None:
+    def __init__(self, settings: AdaptationSettings, bank: SourceBank) -> None:
         self.settings = settings
         self.bank = bank
-        self.generator = generator
         self.networks = nn.ModuleDict()
 
     def compute_terms(self, views: Views) -> Dict[str, Tensor]:

@@ -42,7 +42,6 @@ class ConFUDA(FUDA):
             views.augmented.features,
             torch.softmax(views.augmented.logits.float(), dim=1),
             self.bank,
-            self.generator,
         )
         ramp = self.ramp_up(views.progress)
         terms["contrast"] = ramp * self.settings.lambda_contrast * (parts["inter"] + parts["intra"])
