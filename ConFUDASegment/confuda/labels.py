@@ -51,6 +51,7 @@ LV = Structure("LV", 2, "Left ventricle", (213, 94, 0), "87878005", SLICER_TERMI
 RV = Structure("RV", 3, "Right ventricle", (0, 114, 178), "53085002", SLICER_TERMINOLOGY)
 
 STRUCTURES: Tuple[Structure, ...] = (MYO, LV, RV)
+MYOCARDIAL_DENSITY_G_PER_ML = 1.05
 SCAR = Structure(
     "Scar",
     1,

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Sequence, Union
 
 from confuda.errors import UsageError
-from confuda.labels import LV, MYO, RV, STRUCTURES
-from confuda.measure.metrics import MYOCARDIAL_DENSITY_G_PER_ML
+from confuda.labels import LV, MYO, MYOCARDIAL_DENSITY_G_PER_ML, RV, STRUCTURES
 
 ALL_FRAMES, ED_AND_ES = "all", "ed,es"
 """What may be chosen of a cine, beside the number of one frame: all, or those near end-diastole and end-systole."""

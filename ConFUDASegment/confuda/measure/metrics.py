@@ -6,10 +6,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from confuda.errors import InputError
-from confuda.labels import MYO, OWN_DATASET, STRUCTURES, map_labels
+from confuda.labels import MYO, MYOCARDIAL_DENSITY_G_PER_ML, OWN_DATASET, STRUCTURES, map_labels
 from confuda.measure.overlap import measure_dice
 
-MYOCARDIAL_DENSITY_G_PER_ML = 1.05
 AVERAGED = ("dice", "hd95_mm", "asd_mm")
 Scores = Dict[str, Dict[str, float]]
 

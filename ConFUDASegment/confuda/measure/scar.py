@@ -24,10 +24,10 @@ import numpy as np
 import SimpleITK as sitk
 
 from confuda.errors import InputError, UsageError
-from confuda.labels import LV, MYO
+from confuda.labels import LV, MYO, MYOCARDIAL_DENSITY_G_PER_ML
 from confuda.measure.aha_segments import SEGMENT_NAMES, find_aha_segments
 from confuda.measure.heart_axes import LabelStack, restore_from_slices, view_as_slices
-from confuda.measure.metrics import MYOCARDIAL_DENSITY_G_PER_ML, check_same_grid
+from confuda.measure.metrics import check_same_grid
 from confuda.measure.transmurality import SegmentScar, measure_segment_scar
 
 SMALLEST_PIECE_ML = 0.5

@@ -6,9 +6,9 @@ from typing import Any, Dict, List, Optional
 import numpy as np
 import SimpleITK as sitk
 
+from confuda.labels import MYOCARDIAL_DENSITY_G_PER_ML
 from confuda.measure.aha_segments import SEGMENT_NAMES, SegmentedWall, find_aha_segments
 from confuda.measure.heart_axes import LabelStack, restore_from_slices
-from confuda.measure.metrics import MYOCARDIAL_DENSITY_G_PER_ML
 from confuda.measure.thickness import measure_thickness_mm
 
 THICKNESS_METHOD = "Laplace's equation in the plane of each slice (Jones et al. 2000)"

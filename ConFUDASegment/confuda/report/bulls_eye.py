@@ -7,27 +7,14 @@ from typing import TYPE_CHECKING, Dict, Mapping, Optional, Tuple
 
 import numpy as np
 
+from confuda.measure.bulls_eye import find_place
 from confuda.report.figures import make_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-APEX_RADIUS = 1.0
 ABSENT = "#d9d9d9"
 WHERE = ((90, "anterior"), (180, "septal"), (270, "inferior"), (0, "lateral"))
-
-
-def find_place(segment: int) -> Tuple[float, float, float, float]:
-    """Where a segment lies: inner and outer radius (0 to 4), first and last angle in degrees, counter-clockwise from
-    the right."""
-    if segment == 17:
-        return 0.0, APEX_RADIUS, 0.0, 360.0
-    if segment >= 13:
-        first = 45.0 + 90 * (segment - 13)
-        return APEX_RADIUS, 2.0, first, first + 90
-    ring = 3.0 if segment <= 6 else 2.0
-    first = 60.0 + 60 * ((segment - 1) % 6)
-    return ring, ring + 1, first, first + 60
 
 
 def draw_bulls_eye(

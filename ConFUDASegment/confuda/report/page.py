@@ -11,8 +11,7 @@ import SimpleITK as sitk
 import torch
 
 from confuda import NOT_A_DEVICE, __version__
-from confuda.labels import DOUBT_COLORS, LV, MYO, RV, STRUCTURES, Structure
-from confuda.measure.metrics import MYOCARDIAL_DENSITY_G_PER_ML
+from confuda.labels import DOUBT_COLORS, LV, MYO, MYOCARDIAL_DENSITY_G_PER_ML, RV, STRUCTURES, Structure
 from confuda.report.case import Case, Outcome, hide_names, restore_maps, restore_outcome, show_upright
 from confuda.report.contours import MARGIN_MM
 from confuda.report.curves import collect_terms, draw_curve
