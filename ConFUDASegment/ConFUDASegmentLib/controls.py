@@ -13,8 +13,15 @@ from slicer.parameterNodeWrapper import parameterNodeWrapper
 
 from confuda.adaptation.settings import METHODS, MODES, PRESETS
 
+from .cine import ALL_FRAMES, browserOf
 from .devices import Device
 from .request import SegmentationRequest
+
+CURRENT_FRAME = "current"
+FRAMES = (CURRENT_FRAME, ALL_FRAMES)
+SCAR_METHODS = ("", "fwhm", "5sd", "2sd")
+_OTHER_CHOICES = (("frames", FRAMES), ("scar", SCAR_METHODS))
+_DEFAULTS = {"mode": "few-shot", "preset": "balanced", "method": "confuda", "frames": CURRENT_FRAME, "scar": ""}
 
 
 @parameterNodeWrapper
@@ -26,6 +33,9 @@ class ConFUDASegmentParameterNode:
     sliceIndex - 0-based slice for one-shot; used when automaticSlice is off.
     lambdaContrast, lambdaNorm - Weights; negative takes the preset's own.
     partitions, temperature - Zero takes the preset's own.
+    frames - Of a sequence: its current frame, or all.
+    scar - How scar is measured; empty for not at all.
+    heightCm, weightKg - Of the patient, for what is given by body surface; zero where not known.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
@@ -46,10 +56,16 @@ class ConFUDASegmentParameterNode:
     bundleFolder: str = ""
     livePreview: bool = True
     showUncertainty: bool = False
+    frames: str = CURRENT_FRAME
+    measureWall: bool = False
+    scar: str = ""
+    heightCm: float = 0.0
+    weightKg: float = 0.0
 
 
 def requestOf(chosen: ConFUDASegmentParameterNode) -> SegmentationRequest:
     """What the parameters ask for."""
+    isCine = chosen.frames == ALL_FRAMES and browserOf(chosen.inputVolume) is not None
     settings = {}
     for name, value, fromPreset in (
         ("lambda_contrast", chosen.lambdaContrast, chosen.lambdaContrast < 0),
@@ -70,14 +86,20 @@ def requestOf(chosen: ConFUDASegmentParameterNode) -> SegmentationRequest:
         settings=settings,
         preview=chosen.livePreview,
         uncertainty=chosen.showUncertainty,
+        frames=ALL_FRAMES if isCine else None,
+        wall=chosen.measureWall,
+        # Scar shows on late enhancement, of which there are no cines.
+        scar=chosen.scar or None if not isCine else None,
+        height_cm=chosen.heightCm or None if isCine else None,
+        weight_kg=chosen.weightKg or None if isCine else None,
     )
 
 
 def replaceUnknownChoices(parameters: ConFUDASegmentParameterNode) -> None:
     """A scene saved by another version may hold values that this one does not have: they take the default."""
-    for name, known in (("mode", MODES), ("preset", PRESETS), ("method", METHODS)):
+    for name, known in (("mode", MODES), ("preset", PRESETS), ("method", METHODS), *_OTHER_CHOICES):
         if getattr(parameters, name) not in known:
-            setattr(parameters, name, getattr(SegmentationRequest(), name))
+            setattr(parameters, name, _DEFAULTS[name])
 
 
 class Binding:
@@ -191,6 +213,11 @@ def bindControls(ui: Any) -> List[Binding]:
         pathBinding(ui.bundlePath, "bundleFolder"),
         checkBinding(ui.previewCheck, "livePreview"),
         checkBinding(ui.uncertaintyCheck, "showUncertainty"),
+        choiceBinding(ui.framesCombo, "frames"),
+        checkBinding(ui.wallCheck, "measureWall"),
+        choiceBinding(ui.scarCombo, "scar"),
+        numberBinding(ui.heightSpin, "heightCm", float),
+        numberBinding(ui.weightSpin, "weightKg", float),
     ]
 
 
@@ -200,6 +227,8 @@ def fillChoices(ui: Any) -> None:
         (ui.modeCombo, MODES, _modeNames()),
         (ui.presetCombo, PRESETS, _presetNames()),
         (ui.methodCombo, METHODS, _methodNames()),
+        (ui.framesCombo, FRAMES, {CURRENT_FRAME: _("Current frame"), ALL_FRAMES: _("All frames")}),
+        (ui.scarCombo, SCAR_METHODS, _scarNames()),
     ):
         for value in values:
             combo.addItem(texts.get(value, value), value)
@@ -226,6 +255,15 @@ def _presetNames() -> Dict[str, str]:
         "balanced": _("Balanced"),
         "thorough": _("Thorough"),
         "paper": _("As published (slow)"),
+    }
+
+
+def _scarNames() -> Dict[str, str]:
+    return {
+        "": _("No scar"),
+        "fwhm": _("Scar: half maximum"),
+        "5sd": _("Scar: 5 SD"),
+        "2sd": _("Scar: 2 SD"),
     }
 
 

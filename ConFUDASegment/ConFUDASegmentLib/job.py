@@ -11,12 +11,13 @@ import vtk
 from slicer.i18n import tr as _
 
 from . import errors
+from .cine import exportCine, frameCount
 from .errors import ConFUDAError, InvalidInputError, JobCancelledError, JobFailedError
+from .importing import Result
 from .launch import Workspace
 from .request import SegmentationRequest
-from .results import checkVolumes, findWarnings, massCaveat, writeTable
-from .scene_in import Geometry, exportVolume, readLabels, sequenceNote
-from .scene_out import Preview, SegmentationWriter, forgetUncertainty, show3D, writeUncertainty
+from .scene_in import Geometry, exportVolume, sequenceNote
+from .scene_out import Preview, SegmentationWriter
 from .worker import Progress, Signal, WorkerProcess, parseProgress
 
 POLL_MS = 50
@@ -60,6 +61,7 @@ class SegmentationJob:
         self.uncertaintyNode: Optional[Any] = None
         self.startedAt = tools.clock()
         self.sliceCount = 0
+        self.frameCount = 1
         self._tools = tools
         self._volumeNode = volumeNode
         self._outputNode = outputNode
@@ -92,14 +94,17 @@ class SegmentationJob:
         """Writes the volume and starts the worker. Raises ConFUDAError, leaving nothing behind."""
         try:
             self._workspace = self._tools.makeWorkspace()
-            volumePath = self._workspace.file("volume.nrrd")
-            self._geometry = exportVolume(self._volumeNode, volumePath)
+            ending = ".seq.nrrd" if self.request.isCine else ".nrrd"
+            volumePath = self._workspace.file("volume" + ending)
+            export = exportCine if self.request.isCine else exportVolume
+            self._geometry = export(self._volumeNode, volumePath)
             self.sliceCount = self._geometry.sliceCount
+            self.frameCount = frameCount(self._volumeNode) if self.request.isCine else 1
             self.request.check(self.sliceCount)
             self._process = self._tools.makeProcess(
                 self.request.toJob(
                     volumePath,
-                    self._workspace.file("labels.nrrd"),
+                    self._workspace.file("labels" + ending),
                     self._workspace.previewFolder,
                     self._workspace.file("uncertainty.nrrd"),
                 )
@@ -114,7 +119,7 @@ class SegmentationJob:
             self._releaseAll()
             raise
         self._observeScene()
-        note = sequenceNote(self._volumeNode)
+        note = None if self.request.isCine else sequenceNote(self._volumeNode)
         if note:
             self._warn(note)
         self._timer = self._tools.makeTimer(self._poll)
@@ -227,38 +232,17 @@ class SegmentationJob:
             self.previewed.emit(self._preview.node)
 
     def _importResult(self) -> None:
-        summary = self._finishedEvent["summary"]
-        labels = readLabels(self._finishedEvent["path"], self._geometry)
-        volumes = checkVolumes(summary)
-        uncertainty = self._readUncertainty()
+        result = Result(self._finishedEvent, self.request, self._geometry)
         self._forgetNodes()  # what follows changes the scene itself
         self._preview.remove()
-        self.segmentationNode = self._writer.write(labels, self._geometry, self._volumeNode, self._outputNode)
-        show3D(self.segmentationNode, True)
-        self.tableNode = writeTable(self._tools.scene, self.segmentationNode, volumes, massCaveat(self.request.bundle))
-        if uncertainty is not None:
-            self.uncertaintyNode = writeUncertainty(
-                self._tools.scene, self.segmentationNode, uncertainty, self._geometry, self._volumeNode
-            )
-        else:
-            forgetUncertainty(self.segmentationNode)
-        self.summary = summary
-        for warning in summary.get("warnings") or []:
+        imported = result.write(self._tools.scene, self._writer, self._volumeNode, self._outputNode)
+        self.segmentationNode, self.tableNode = imported.segmentationNode, imported.tableNode
+        self.uncertaintyNode = imported.uncertaintyNode
+        self.summary = self._finishedEvent["summary"]
+        for warning in [*(self.summary.get("warnings") or []), *imported.warnings]:
             if str(warning) not in self.warnings:
                 self._warn(str(warning))
-        for warning in findWarnings(summary, self.segmentationNode):
-            self._warn(warning)
         self._end(FINISHED, None)
-
-    def _readUncertainty(self) -> Optional[Any]:
-        """The map's image, if one was asked for; a segmentation is worth having without it."""
-        if not self.request.uncertainty:
-            return None
-        try:
-            return readLabels(str(self._finishedEvent["uncertainty"]), self._geometry)
-        except JobFailedError:
-            self._warn(_("The uncertainty map could not be read, so there is none."))
-            return None
 
     def _fail(self, exitCode: int) -> None:
         event = self._failedEvent or {}

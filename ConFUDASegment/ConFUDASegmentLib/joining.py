@@ -78,7 +78,7 @@ def _placeOf(node: Any) -> SlicePlace:
     row, column = ([part / spacing[axis] for part in columns[axis]] for axis in range(2))
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
     study = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) if hierarchy is not None else 0
-    key = (strip_number(_SERIES_NUMBER.sub("", node.GetName() or "")), node.GetTransformNodeID(), study)
+    key = (strip_number(node.GetName() or ""), node.GetTransformNodeID(), study)
     size = node.GetImageData().GetDimensions()[:2]
     return SlicePlace(tuple(size), tuple(spacing[:2]), tuple(columns[2]), tuple(row), tuple(column), key)
 

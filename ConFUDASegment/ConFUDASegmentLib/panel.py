@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 
 from . import errors, views
 from .batch import Batch, VolumeList
+from .cine import browserOf, frameCount
 from .controls import Bindings, bindControls, fillChoices, fillDevices, replaceUnknownChoices, requestOf
 from .devices import DeviceProbe, TimeEstimate, duration
 from .display import ERROR, INFO, SUCCESS, WARNING, Folding, ResultDisplay, RunDisplay, StatusLine, inputsHeader
@@ -17,9 +18,8 @@ from .installing import Dependencies
 from .job import CANCELLING, FINISHED, SegmentationJob
 from .joining import JoinSuggestion
 from .request import SegmentationRequest
-from .results import useColors
 from .scene_in import checkVolume, sliceAtView
-from .scene_out import show3D, uncertaintyOf, volumeOf
+from .scene_out import uncertaintyOf, volumeOf
 from .views import Overlay
 
 
@@ -66,8 +66,6 @@ class Panel:
         ui.inputsButton.contentsCollapsed.connect(self._refresh)
         ui.applyButton.clicked.connect(self._onApply)
         ui.currentSliceButton.clicked.connect(self._onCurrentSlice)
-        ui.show3DButton.clicked.connect(self._onShow3D)
-        ui.colorsButton.clicked.connect(self._onColors)
         ui.copyButton.clicked.connect(self._onCopy)
         # Clicked, not toggled: a scene that is loaded brings its own views and must not have them changed.
         ui.uncertaintyCheck.clicked.connect(self._onShowUncertainty)
@@ -169,17 +167,6 @@ class Panel:
         self._parameters.sliceIndex = sliceAtView(self._parameters.inputVolume, sliceNode)
         self._parameters.automaticSlice = False
 
-    def _onShow3D(self, *_arguments: Any) -> None:
-        node = self._parameters.resultSegmentation if self._parameters is not None else None
-        if node is not None:
-            show3D(node, bool(self.ui.show3DButton.checked))
-            views.fitThreeD(node, volumeOf(node))
-
-    def _onColors(self, *_arguments: Any) -> None:
-        node = self._parameters.resultSegmentation if self._parameters is not None else None
-        if node is not None:
-            useColors(node, own=not self.ui.colorsButton.checked)
-
     def _onShowUncertainty(self, *_arguments: Any) -> None:
         if self._parameters is not None:
             self._layUncertainty()
@@ -244,7 +231,7 @@ class Panel:
         self._refresh()
 
     def _showResult(self, job: SegmentationJob) -> None:
-        self._estimate.learn(job.request, job.sliceCount, job.device, job.summary.get("seconds") or {})
+        self._estimate.learn(job.request, job.sliceCount * job.frameCount, job.device, job.summary.get("seconds") or {})
         if self._parameters is not None:
             self._parameters.resultSegmentation = job.segmentationNode
             self._parameters.resultTable = job.tableNode
@@ -320,7 +307,12 @@ class Panel:
         # Of several volumes each gets a new segmentation, and the slice is chosen in each.
         several = self._several.isOpen
         ui.inputSelector.enabled = not several
-        ui.outputSelector.enabled = count < 2
+        isSequence = chosen is not None and browserOf(volume) is not None and not several
+        for part in (ui.framesLabel, ui.framesCombo):
+            part.visible = isSequence
+        isCine = isSequence and self.request().isCine
+        ui.scarCombo.enabled = not isCine
+        ui.outputSelector.enabled = count < 2 and not isCine
         oneShot = chosen is not None and chosen.mode == "one-shot"
         for part in (ui.automaticSliceCheck, ui.sliceLabel, ui.sliceSlider, ui.currentSliceButton):
             part.visible = oneShot
@@ -344,5 +336,7 @@ class Panel:
         device = self._probe.device(self._parameters.device)
         if device is None and self._probe.isRunning:
             return _("Looking at this computer…")
-        text = self._estimate.describe(self.request(), self._sliceCount(), device.secondsPerStep if device else None)
+        request = self.request()
+        slices = self._sliceCount() * (frameCount(self._parameters.inputVolume) if request.isCine else 1)
+        text = self._estimate.describe(request, slices, device.secondsPerStep if device else None)
         return _("{time}, for each of {count} volumes").format(time=text, count=count) if count > 1 else text

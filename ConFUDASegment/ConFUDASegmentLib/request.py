@@ -12,7 +12,10 @@ from confuda.errors import UsageError
 from .errors import InvalidInputError
 
 OPTIONS = tuple(
-    entry for entry in list_fields() if entry.metadata["use"] == ADAPT or entry.name in ("bundle", "device")
+    entry
+    for entry in list_fields()
+    if entry.metadata["use"] == ADAPT
+    or entry.name in ("bundle", "device", "frames", "height_cm", "weight_kg", "wall", "scar")
 )
 """The fields of the worker's job that say how to do it: names, defaults and bounds are declared there."""
 
@@ -36,6 +39,11 @@ class SegmentationRequest(_Options):
     preview: bool = False
     uncertainty: bool = False
 
+    @property
+    def isCine(self) -> bool:
+        """Whether all frames of a sequence are asked for, and not its current one."""
+        return self.frames is not None
+
     def check(self, sliceCount: int) -> None:
         try:
             check_values(self._values())
@@ -54,7 +62,7 @@ class SegmentationRequest(_Options):
         self, volumePath: str, outputPath: str, previewFolder: str, uncertaintyPath: Optional[str] = None
     ) -> Dict[str, Any]:
         """The worker's JSON job."""
-        asked = {"uncertainty": uncertaintyPath} if self.uncertainty else {}
+        asked = {"uncertainty": uncertaintyPath} if self.uncertainty and not self.isCine else {}
         return {
             **asked,
             **self._values(),

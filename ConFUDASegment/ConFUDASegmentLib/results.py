@@ -2,20 +2,22 @@
 
 import json
 import os
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import slicer
 import vtk
 from slicer.i18n import tr as _
 
 from confuda.inference.plausibility import LOW_AGREEMENT
-from confuda.labels import LV, MYO, OWN_TERMINOLOGY, RV, STRUCTURES, Structure
+from confuda.labels import LV, MYO, MYOCARDIAL_DENSITY_G_PER_ML, OWN_TERMINOLOGY, RV, STRUCTURES, Structure
 
 from .errors import JobFailedError
 from .scene_out import emptyStructures
 
-MYOCARDIAL_DENSITY = 1.05  # g/mL, the usual figure in cardiac MR
-TABLE_ROLE = "ConFUDA.volumes"  # node reference from the segmentation to its table
+# Node references from the segmentation to its tables.
+TABLE_ROLE = "ConFUDA.volumes"
+FUNCTION_ROLE, CURVE_ROLE = "ConFUDA.function", "ConFUDA.curve"
+WALL_ROLE, SCAR_ROLE = "ConFUDA.wall", "ConFUDA.scar"
 _CAVEAT = "ConFUDA.massCaveat"  # attribute of the table
 _SLICERS_LISTS = (
     "Segmentation category and type - 3D Slicer General Anatomy list",
@@ -42,37 +44,65 @@ def rows(volumesMl: Dict[str, float]) -> List[Tuple[str, float, Optional[float]]
     return [
         (_("Left ventricle (cavity)"), volumesMl[LV.name], None),
         (_("Right ventricle (cavity)"), volumesMl[RV.name], None),
-        (_("Myocardium"), myocardium, myocardium * MYOCARDIAL_DENSITY),
+        (_("Myocardium"), myocardium, myocardium * MYOCARDIAL_DENSITY_G_PER_ML),
     ]
 
 
 def writeTable(scene: Any, segmentationNode: Any, volumesMl: Dict[str, float], caveat: str) -> Any:
     """Fills the segmentation's table, made at its first result. The caveat goes where the mass goes."""
-    table = segmentationNode.GetNodeReference(TABLE_ROLE)
+    columns = [_("Structure"), _("Volume [mL]"), _("Mass [g]")]
+    lines = [(name, round(volume, 1), "" if mass is None else f"{mass:.1f}") for name, volume, mass in rows(volumesMl)]
+    table = addTable(scene, segmentationNode, TABLE_ROLE, _("volumes"), columns, lines)
+    table.SetColumnDescription(columns[2], caveat)
+    table.SetAttribute(_CAVEAT, caveat)
+    return table
+
+
+def addTable(
+    scene: Any, segmentationNode: Any, role: str, name: str, columns: Sequence[str], lines: Sequence[Tuple[Any, ...]]
+) -> Any:
+    """A table of the segmentation, made when it is first needed: columns of texts or of numbers, as the first line."""
+    table = segmentationNode.GetNodeReference(role)
     if table is None:
-        name = scene.GenerateUniqueName(_("{segmentation} volumes").format(segmentation=segmentationNode.GetName()))
-        table = scene.AddNewNodeByClass("vtkMRMLTableNode", name)
-        segmentationNode.SetNodeReferenceID(TABLE_ROLE, table.GetID())
-    names, millilitres, grams = vtk.vtkStringArray(), vtk.vtkDoubleArray(), vtk.vtkStringArray()
-    names.SetName(_("Structure"))
-    millilitres.SetName(_("Volume [mL]"))
-    grams.SetName(_("Mass [g]"))
-    for name, volume, mass in rows(volumesMl):
-        names.InsertNextValue(name)
-        millilitres.InsertNextValue(round(volume, 1))
-        grams.InsertNextValue("" if mass is None else f"{mass:.1f}")
+        unique = scene.GenerateUniqueName(f"{segmentationNode.GetName()} {name}")
+        table = scene.AddNewNodeByClass("vtkMRMLTableNode", unique)
+        segmentationNode.SetNodeReferenceID(role, table.GetID())
     wasModifying = table.StartModify()
     try:
         table.RemoveAllColumns()
-        for column in (names, millilitres, grams):
-            table.AddColumn(column)
-        table.SetColumnDescription(grams.GetName(), caveat)
-        table.SetAttribute(_CAVEAT, caveat)
+        for place, title in enumerate(columns):
+            values = [line[place] for line in lines]
+            array = vtk.vtkStringArray() if values and isinstance(values[0], str) else vtk.vtkDoubleArray()
+            array.SetName(title)
+            for value in values:
+                array.InsertNextValue(value)
+            table.AddColumn(array)
         table.SetUseColumnTitleAsColumnHeader(True)
         table.SetLocked(True)
     finally:
         table.EndModify(wasModifying)
     return table
+
+
+def tablesOf(segmentationNode: Optional[Any]) -> List[Tuple[str, Any]]:
+    """(what it tells, table) for each table of a result, the main one first."""
+    if segmentationNode is None:
+        return []
+    names = {
+        TABLE_ROLE: _("Volumes"),
+        FUNCTION_ROLE: _("Function"),
+        CURVE_ROLE: _("Volumes by frame"),
+        WALL_ROLE: _("Wall"),
+        SCAR_ROLE: _("Scar"),
+    }
+    found = [(name, segmentationNode.GetNodeReference(role)) for role, name in names.items()]
+    return [(name, table) for name, table in found if table is not None]
+
+
+def forgetReadOuts(segmentationNode: Any) -> None:
+    """The segmentation was made anew: what was measured in the former one stays in the scene, but is not this one's."""
+    for role in (FUNCTION_ROLE, CURVE_ROLE, WALL_ROLE, SCAR_ROLE):
+        segmentationNode.SetNodeReferenceID(role, None)
 
 
 def massCaveatOf(table: Optional[Any]) -> str:
@@ -83,7 +113,7 @@ def massCaveatOf(table: Optional[Any]) -> str:
 def massCaveat(bundleFolder: Optional[str]) -> str:
     """How the outlined muscle compares with the experts', by the bundle's model card. None: the shipped bundle."""
     ratios = _muscleRatios(bundleFolder or SHIPPED_BUNDLE)
-    text = _("Mass: outlined muscle times {density} g/mL.").format(density=MYOCARDIAL_DENSITY)
+    text = _("Mass: outlined muscle times {density} g/mL.").format(density=MYOCARDIAL_DENSITY_G_PER_ML)
     if not ratios:
         return f"{text} " + _("How near this network's muscle is to experts' was not measured: check the outlines.")
     listed = "; ".join(f"{title} {ratio:.2f}" for title, ratio in ratios)

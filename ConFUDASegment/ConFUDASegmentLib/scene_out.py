@@ -54,10 +54,8 @@ class SegmentationWriter:
             node.CreateDefaultDisplayNodes()
             array = numpy_support.vtk_to_numpy(labels.GetPointData().GetScalars())
             for structure in STRUCTURES:
-                _declareSegment(node, structure)
-                image = _binaryImage(array == structure.label, geometry)
-                if not slicer.vtkSlicerSegmentationsModuleLogic.SetBinaryLabelmapToSegment(image, node, structure.name):
-                    raise RuntimeError(f"segment {structure.name} could not be set")
+                declareSegment(node, structure)
+                setSegment(node, structure.name, array == structure.label, geometry)
             node.GetSegmentation().CollapseBinaryLabelmaps(False)
         finally:
             node.EndModify(wasModifying)
@@ -108,7 +106,8 @@ def placeBeside(scene: Any, node: Any, volumeNode: Any) -> None:
         hierarchy.SetItemParent(nodeItem, hierarchy.GetItemParent(volumeItem))
 
 
-def _declareSegment(node: Any, structure: Structure) -> None:
+def declareSegment(node: Any, structure: Structure) -> None:
+    """A segment with the structure's name, colour and terminology, made where it is not there."""
     segmentation = node.GetSegmentation()
     color = list(structure.rgb)
     segment = segmentation.GetSegment(structure.name)
@@ -119,6 +118,13 @@ def _declareSegment(node: Any, structure: Structure) -> None:
     segment.SetColor(color)
     # The tag instead of SetTerminology: Slicer 5.8 has no such method.
     segment.SetTag(segment.GetTerminologyEntryTagName(), structure.terminology_entry)
+
+
+def setSegment(node: Any, segmentId: str, mask: Any, geometry: Geometry) -> None:
+    """Puts a mask, an array in the order of the voxels, into a segment that is there."""
+    image = _binaryImage(mask, geometry)
+    if not slicer.vtkSlicerSegmentationsModuleLogic.SetBinaryLabelmapToSegment(image, node, segmentId):
+        raise RuntimeError(f"segment {segmentId} could not be set")
 
 
 def _binaryImage(mask: Any, geometry: Geometry) -> Any:

@@ -26,6 +26,19 @@ def showVolume(volumeNode: Any) -> None:
         slicer.util.setSliceViewerLayers(background=volumeNode, fit=True)
 
 
+def showChart(chartNode: Any) -> None:
+    """In a plot view, which the layout gets if it has none."""
+    if slicer.app.layoutManager() is None:
+        return
+    plots = getattr(slicer.modules, "plots", None)
+    if plots is not None:
+        plots.logic().ShowChartInLayout(chartNode)
+        return
+    slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalPlotView)
+    for index in range(chartNode.GetScene().GetNumberOfNodesByClass("vtkMRMLPlotViewNode")):
+        chartNode.GetScene().GetNthNodeByClass(index, "vtkMRMLPlotViewNode").SetPlotChartNodeID(chartNode.GetID())
+
+
 def showHeart(segmentationNode: Any, volumeNode: Optional[Any]) -> None:
     """The slice views that show the volume go to the heart and fit it; the 3D views show it large.
 

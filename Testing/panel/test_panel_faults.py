@@ -254,7 +254,7 @@ def test_failure_while_writing_segments_restores_the_scene(bench, phantom, monke
         node.GetSegmentation().RemoveAllSegments()
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(scene_out, "_declareSegment", fail)
+    monkeypatch.setattr(scene_out, "declareSegment", fail)
     job = bench.runFromPanel()
 
     assert job.state == "failed"

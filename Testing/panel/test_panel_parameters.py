@@ -37,7 +37,7 @@ def test_request_holds_what_was_chosen(bench, phantom):
     job = request.toJob("v.nrrd", "o.nrrd", "p")
     assert set(job) == {
         "volume", "output", "mode", "slice", "method", "preset", "bundle", "device", "seed", "center", "settings",
-        "preview_folder",
+        "preview_folder", "frames", "wall", "scar", "height_cm", "weight_kg",
     }  # fmt: skip
     assert job["preview_folder"] == "p" and job["bundle"] is None
 

@@ -32,6 +32,18 @@ def is_seen(bench, widget):
     return widget.isVisible() and top >= 0 and top + widget.height() <= bench.area.viewport().height()
 
 
+def test_the_panel_is_no_wider_than_the_window_gives(small, phantom):
+    phantom.addVolume(name="A volume with a long name, as DICOM files give them")
+    small.ui.wallCheck.setChecked(True)
+    small.runFromPanel()
+    small.ui.tableCombo.setCurrentIndex(1)  # the wall, with its bull's eye
+    for part in (small.ui.inputsButton, small.ui.advancedButton, small.ui.detailsButton):
+        part.setProperty("collapsed", False)
+    small.host.process(0.05)
+    widths = {name: widget.minimumSizeHint().width() for name, widget in vars(small.ui).items()}
+    assert small.area.horizontalScrollBar().maximum() == 0, sorted(widths.items(), key=lambda item: -item[1])[:12]
+
+
 def test_the_button_is_seen_before_a_run(small, phantom):
     phantom.addVolume()
     assert bench_is_at_top(small)

@@ -1,0 +1,179 @@
+"""Wall and scar in the scene: AHA's segments as a segmentation, scar as a segment of its own, tables, bull's eye."""
+
+import math
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import qt
+from slicer.i18n import tr as _
+from vtk.util import numpy_support
+
+from confuda.labels import MYO, SCAR
+from confuda.measure.bulls_eye import find_place
+
+from .results import SCAR_ROLE, WALL_ROLE, addTable
+from .scene_in import Geometry
+from .scene_out import declareSegment, placeBeside, setSegment
+
+WALL_SEGMENTS_ROLE = "ConFUDA.wallSegments"  # node reference from the segmentation to that of AHA's segments
+_SEGMENT, _THICKNESS, _TRANSMURALITY = "Segment", "Thickness [mm]", "Transmurality [%]"
+# Viridis (matplotlib), which grows brighter evenly and reads in grey: Slicer has no matplotlib.
+_VIRIDIS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
+_ABSENT = (217, 217, 217)
+_WHERE = ((90, "anterior"), (180, "septal"), (270, "inferior"), (0, "lateral"))
+_PICTURE_WIDTH, _PICTURE_HEIGHT, _RING = 310, 240, 24  # pixels
+
+
+def writeScar(scene: Any, segmentationNode: Any, labels: Any, geometry: Geometry, scar: Dict[str, Any]) -> None:
+    """The segment Scar, in a layer of its own since it lies within the muscle, and its table."""
+    array = numpy_support.vtk_to_numpy(labels.GetPointData().GetScalars())
+    declareSegment(segmentationNode, SCAR)
+    setSegment(segmentationNode, SCAR.name, array > 0, geometry)
+    rows: List[Tuple[Any, ...]] = [
+        (_("Scar"), f"{scar['scar_ml']:.1f} mL, {scar['scar_g']:.1f} g"),
+        (_("Share of the muscle"), f"{scar['scar_percent_of_lv_mass']:.1f} %"),
+        (_("Microvascular obstruction in it"), f"{scar['microvascular_obstruction_ml']:.1f} mL"),
+        (_("Threshold"), f"{scar['threshold']:.1f} ({scar['method']})"),
+    ]
+    for part in scar["segments"]:
+        transmurality = part["transmurality_percent"]
+        text = f"{part['scar_percent']:.0f} %"
+        if transmurality is not None:
+            text += ", " + _("transmural {percent:.0f} %").format(percent=transmurality)
+        rows.append((f"{part['segment']} {part['name']}", text))
+    table = addTable(scene, segmentationNode, SCAR_ROLE, _("scar"), [_("Measure"), _("Value")], rows)
+    table.SetDescription(str(scar.get("note", "")))
+
+
+def writeWall(
+    scene: Any, segmentationNode: Any, volumeNode: Any, labels: Any, geometry: Geometry, wall: Dict[str, Any]
+) -> None:
+    """AHA's segments as a segmentation of their own, coloured by thickness, and their table."""
+    rows = [
+        (
+            int(part["segment"]),
+            part["name"],
+            *(_shown(part[key], places) for key, places in (("thickness_mm", 1), ("area_cm2", 1), ("mass_g", 1))),
+        )
+        for part in wall["segments"]
+    ]
+    rows += [(int(part["segment"]), part["name"], "–", "–", "–") for part in wall["not_given"]]
+    columns = [_SEGMENT, _("Name"), _THICKNESS, _("Area [cm²]"), _("Mass [g]")]
+    addTable(scene, segmentationNode, WALL_ROLE, _("wall"), columns, sorted(rows))
+    node = segmentationNode.GetNodeReference(WALL_SEGMENTS_ROLE)
+    if node is None:
+        name = scene.GenerateUniqueName(_("{name} wall segments").format(name=segmentationNode.GetName()))
+        node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+        segmentationNode.SetNodeReferenceID(WALL_SEGMENTS_ROLE, node.GetID())
+        placeBeside(scene, node, volumeNode)
+    node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+    node.CreateDefaultDisplayNodes()
+    node.GetSegmentation().RemoveAllSegments()
+    colors = colorsOf({part["segment"]: part["thickness_mm"] for part in wall["segments"]})
+    array = numpy_support.vtk_to_numpy(labels.GetPointData().GetScalars())
+    for part in wall["segments"]:
+        number = int(part["segment"])
+        structure = MYO._replace(
+            name=f"AHA-{number}",
+            display_name=f"{number} {part['name']}",
+            color=colors[number],
+            meaning=MYO.display_name,
+        )
+        declareSegment(node, structure)
+        setSegment(node, structure.name, array == number, geometry)
+    node.GetSegmentation().CollapseBinaryLabelmaps(False)
+    # Shown on demand: it lies over the muscle of the segmentation itself.
+    node.GetDisplayNode().SetVisibility(False)
+
+
+def wallSegmentsOf(segmentationNode: Optional[Any]) -> Optional[Any]:
+    """The segmentation of AHA's segments that belongs to this one, or None."""
+    return segmentationNode.GetNodeReference(WALL_SEGMENTS_ROLE) if segmentationNode is not None else None
+
+
+def isWallTable(segmentationNode: Optional[Any], table: Any) -> bool:
+    return segmentationNode is not None and segmentationNode.GetNodeReference(WALL_ROLE) is table
+
+
+def showWallSegments(segmentationNode: Any, visible: bool) -> None:
+    """Instead of the segmentation, whose muscle they lie in."""
+    wall = wallSegmentsOf(segmentationNode)
+    if wall is not None and wall.GetDisplayNode() is not None:
+        if visible:
+            wall.CreateClosedSurfaceRepresentation()
+        wall.GetDisplayNode().SetVisibility(visible)
+        segmentationNode.GetDisplayNode().SetVisibility(not visible)
+
+
+def colorsOf(values: Dict[int, Optional[float]]) -> Dict[int, Tuple[int, int, int]]:
+    """A colour for each number, from the smallest to the largest; grey for None."""
+    known = [value for value in values.values() if value is not None]
+    low, high = min(known, default=0.0), max(known, default=1.0)
+    return {
+        key: _ABSENT if value is None else _mix((value - low) / max(high - low, 1e-9)) for key, value in values.items()
+    }
+
+
+def thicknessOf(wallTable: Any) -> Dict[int, Optional[float]]:
+    """Thickness by segment, out of a table that may come from a saved scene."""
+    values: Dict[int, Optional[float]] = {}
+    segments, thicknesses = (wallTable.GetColumnIndex(name) for name in (_SEGMENT, _THICKNESS))
+    for row in range(wallTable.GetNumberOfRows()):
+        try:
+            values[int(float(wallTable.GetCellText(row, segments)))] = float(wallTable.GetCellText(row, thicknesses))
+        except ValueError:
+            values[int(float(wallTable.GetCellText(row, segments)))] = None
+    return values
+
+
+def drawBullsEye(values: Dict[int, Optional[float]], title: str) -> Any:
+    """A qt.QPixmap: base outside, apex in the middle, front above, septum at the left, as seen from the apex."""
+    picture = qt.QPixmap(_PICTURE_WIDTH, _PICTURE_HEIGHT)
+    picture.fill(qt.QColor(255, 255, 255))
+    painter = qt.QPainter()
+    painter.begin(picture)
+    painter.setRenderHint(qt.QPainter.Antialiasing, True)
+    colors = colorsOf(values)
+    painter.setPen(qt.QColor(255, 255, 255))
+    for number in sorted(range(1, 18), key=lambda number: -find_place(number)[1]):  # from the outside: pies overlap
+        _inner, outer, first, last = find_place(number)
+        painter.setBrush(qt.QBrush(qt.QColor(*colors.get(number, _ABSENT))))
+        radius = int(outer * _RING)
+        box = (_PICTURE_WIDTH // 2 - radius, _PICTURE_HEIGHT // 2 - radius, 2 * radius, 2 * radius)
+        if last - first >= 360:
+            painter.drawEllipse(*box)
+        else:
+            painter.drawPie(*box, int(16 * first), int(16 * (last - first)))
+    for number in range(1, 18):
+        inner, outer, first, last = find_place(number)
+        red, green, blue = colors.get(number, _ABSENT)
+        isDark = 0.2126 * red + 0.7152 * green + 0.0722 * blue < 115
+        painter.setPen(qt.QColor(255, 255, 255) if isDark else qt.QColor(0, 0, 0))
+        radius = 0.0 if number == 17 else (inner + outer) / 2
+        _writeAt(painter, radius, (first + last) / 2, _shown(values.get(number), 1))
+    painter.setPen(qt.QColor(0, 0, 0))
+    for degrees, name in _WHERE:
+        _writeAt(painter, 4.4 if degrees % 180 else 5.0, degrees, name)
+    painter.drawText(6, 14, title)
+    painter.end()
+    return picture
+
+
+def _writeAt(painter: Any, radius: float, degrees: float, text: str) -> None:
+    """radius: in rings from the middle; degrees: counter-clockwise from the right."""
+    width, height = 70, 16
+    x = _PICTURE_WIDTH / 2 + radius * _RING * math.cos(math.radians(degrees))
+    y = _PICTURE_HEIGHT / 2 - radius * _RING * math.sin(math.radians(degrees))
+    painter.drawText(int(x - width / 2), int(y - height / 2), width, height, qt.Qt.AlignCenter, text)
+
+
+def _mix(share: float) -> Tuple[int, int, int]:
+    place = min(max(share, 0.0), 1.0) * (len(_VIRIDIS) - 1)
+    below = min(int(place), len(_VIRIDIS) - 2)
+    pairs: Sequence[Tuple[int, int]] = tuple(zip(_VIRIDIS[below], _VIRIDIS[below + 1]))
+    red, green, blue = (round(low + (place - below) * (high - low)) for low, high in pairs)
+    return red, green, blue
+
+
+def _shown(value: Optional[float], places: int) -> str:
+    return "–" if value is None else f"{value:.{places}f}"

@@ -1,0 +1,169 @@
+"""A cine in Slicer: the current frame or all of them, a sequence of segmentations that plays along, table and curve."""
+
+import numpy as np
+import pytest
+
+FRAMES = 5
+
+
+def make_frames(phantom):
+    """Hearts whose left ventricle shrinks and grows again: frame 0 is end-diastole, frame 2 end-systole."""
+    frames = []
+    for number in range(FRAMES):
+        array = phantom.makeArray()
+        squeezed = array.copy()
+        rows, columns = np.mgrid[0 : array.shape[1], 0 : array.shape[2]]
+        for index in range(1, array.shape[0] - 1):
+            inside = np.hypot(rows - 18, columns - 26 - index) < 5 - 0.7 * index - min(number, FRAMES - number)
+            squeezed[index][array[index] == phantom.GREY["LV"]] = phantom.GREY["MYO"]
+            squeezed[index][inside] = phantom.GREY["LV"]
+        frames.append(squeezed)
+    return frames
+
+
+@pytest.fixture
+def cine(bench, phantom):
+    """A volume that shows a frame of a sequence, as Slicer's Sequences module makes it."""
+    import slicer
+
+    bench.arrays = make_frames(phantom)
+    volume = bench.volume = phantom.addVolume(bench.arrays[0], phantom.obliqueMatrix(), name="Cine")
+    volume.SetAndObserveTransformNodeID(phantom.addTransform().GetID())
+    sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "Cine frames")
+    sequence.SetIndexName("time")
+    sequence.SetIndexUnit("ms")
+    for number, array in enumerate(bench.arrays):
+        slicer.util.updateVolumeFromArray(volume, array)
+        sequence.SetDataNodeAtValue(volume, str(40 * number))
+    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "Cine browser")
+    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+    browser.AddProxyNode(volume, sequence, False)
+    browser.SetSelectedItemNumber(1)
+    bench.browser = browser
+    bench.widget.parent.show()
+    return bench
+
+
+def lv_of(node, volume):
+    import slicer
+
+    return slicer.util.arrayFromSegmentBinaryLabelmap(node, "LV", volume) > 0
+
+
+def test_a_plain_volume_offers_no_frames(bench, phantom):
+    phantom.addVolume()
+    bench.widget.parent.show()
+    assert not bench.ui.framesCombo.isVisible()
+
+
+def test_the_current_frame_is_the_default(cine, phantom):
+    assert cine.ui.framesCombo.isVisible() and cine.ui.framesCombo.currentText() == "Current frame"
+    job = cine.runFromPanel()
+    assert job.request.frames is None
+    assert "current frame (2 of 5)" in cine.ui.statusLabel.text()
+    assert np.array_equal(lv_of(job.segmentationNode, cine.volume), cine.arrays[1] == phantom.GREY["LV"])
+
+
+def test_all_frames_give_segmentations_that_play_with_the_cine(cine, phantom):
+    import slicer
+
+    cine.ui.framesCombo.setCurrentIndex(1)
+    assert not cine.ui.outputSelector.isEnabled()
+    job = cine.runFromPanel()
+
+    assert job.state == "finished", job.report()
+    node = job.segmentationNode
+    assert node.GetTransformNodeID() == cine.volume.GetTransformNodeID()
+    assert cine.browser.GetSelectedItemNumber() == 1  # where the user left it
+    for number in (1, 3, 0, 4, 2):
+        cine.browser.SetSelectedItemNumber(number)
+        slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(cine.browser)
+        assert np.array_equal(slicer.util.arrayFromVolume(cine.volume), cine.arrays[number])
+        assert np.array_equal(lv_of(node, cine.volume), cine.arrays[number] == phantom.GREY["LV"]), number
+        assert node.GetClosedSurfaceInternalRepresentation("LV").GetNumberOfPoints() > 0
+        assert node.GetNodeReference("referenceImageGeometryRef") is cine.volume
+    assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == [node]
+    assert cine.browser.IsProxyNodeID(node.GetID())
+    cine.assertNothingLeft()
+
+
+def test_function_is_a_table_and_a_curve(cine, phantom):
+    import slicer
+
+    cine.ui.framesCombo.setCurrentIndex(1)
+    node = cine.runFromPanel().segmentationNode
+    voxel_ml = abs(np.linalg.det(phantom.obliqueMatrix()[:3, :3])) / 1000
+    volumes = [np.count_nonzero(array == phantom.GREY["LV"]) * voxel_ml for array in cine.arrays]
+    edv, esv = max(volumes), min(volumes)
+
+    assert cine.ui.tableCombo.isVisible() and cine.ui.tableCombo.currentText() == "Function"
+    table = cine.ui.resultsTable
+    shown = {table.item(row, 0).text(): table.item(row, 1).text() for row in range(table.rowCount())}
+    assert float(shown["End-diastolic volume"]) == pytest.approx(edv, abs=0.051)
+    assert float(shown["End-systolic volume"]) == pytest.approx(esv, abs=0.051)
+    assert float(shown["Ejection fraction"]) == pytest.approx(100 * (edv - esv) / edv, abs=0.051)
+    assert shown["Frame of end-diastole"] == "1"  # as Slicer's browser counts
+
+    chart = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLPlotChartNode")
+    assert chart.GetNumberOfPlotSeriesNodes() == 3 and cine.ui.curveButton.isVisible()
+    series = {chart.GetNthPlotSeriesNode(i).GetName(): chart.GetNthPlotSeriesNode(i) for i in range(3)}
+    line = series["Left ventricle"]
+    np.testing.assert_allclose(line.GetColor(), (213 / 255, 94 / 255, 0), atol=1e-6)
+    curve = line.GetTableNode()
+    x, y = (curve.GetTable().GetColumnByName(name) for name in (line.GetXColumnName(), line.GetYColumnName()))
+    assert line.GetXColumnName() == "time [ms]"
+    assert [x.GetValue(row) for row in range(FRAMES)] == [0, 40, 80, 120, 160]
+    np.testing.assert_allclose([y.GetValue(row) for row in range(FRAMES)], volumes, atol=1e-6)
+    assert node.GetName().startswith("Cine")
+
+
+def test_the_result_comes_back_with_the_scene(cine, tmp_path):
+    import slicer
+
+    cine.ui.framesCombo.setCurrentIndex(1)
+    cine.runFromPanel()
+    slicer.mrmlScene.SetURL(str(tmp_path / "scene.mrml"))
+    assert slicer.mrmlScene.Commit()
+    assert "ConFUDA.chart" in (tmp_path / "scene.mrml").read_text(encoding="utf-8")
+
+
+def test_height_and_weight_go_with_all_frames_only(cine):
+    cine.ui.heightSpin.setValue(180)
+    cine.ui.weightSpin.setValue(75)
+    assert cine.panel.request().height_cm is None
+    cine.ui.framesCombo.setCurrentIndex(1)
+    request = cine.panel.request()
+    assert (request.frames, request.height_cm, request.weight_kg) == ("all", 180.0, 75.0)
+
+
+def test_frames_on_different_grids_are_refused_in_one_sentence(cine):
+    import slicer
+
+    sequence = cine.browser.GetMasterSequenceNode()
+    sequence.GetNthDataNode(3).SetOrigin(1, 2, 3)
+    cine.ui.framesCombo.setCurrentIndex(1)
+    cine.rememberScene()
+    cine.press(cine.ui.applyButton)
+    assert "Frame 4 of the sequence lies on another grid" in cine.ui.statusLabel.text()
+    assert slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSegmentationNode") is None
+    cine.assertSceneUnchanged()
+    cine.assertNothingLeft()
+
+
+def test_cancelled_all_frames_leave_nothing(cine):
+    cine.ui.framesCombo.setCurrentIndex(1)
+    cine.rememberScene()
+    cine.worker = "slow"
+    cine.press(cine.ui.applyButton)
+    job = cine.logic.job
+    cine.run(lambda: job.progress is not None and job.progress.step > 2)
+    cine.press(cine.ui.applyButton)
+    cine.run(lambda: not job.isRunning, seconds=30)
+    assert job.state == "cancelled"
+    cine.assertSceneUnchanged()
+
+
+def test_from_the_console(cine, phantom):
+    node = cine.logic.adaptAndSegment(cine.volume, frames="all")
+    assert cine.logic.job.summary["function"]["lv_ejection_fraction_percent"] > 0
+    assert np.array_equal(lv_of(node, cine.volume), cine.arrays[1] == phantom.GREY["LV"])
