@@ -23,7 +23,7 @@ from .errors import DependencyError
 
 _KEPT_LINES = 40
 _TORCH = "torch"
-SAMPLE_NAME = "ConFUDASimulatedLGE"
+SAMPLES = {"ConFUDASimulatedLGE": "SimulatedLGE.nrrd", "ConFUDASimulatedCine": "SimulatedCine.seq.nrrd"}
 
 
 # What pip says where it has no way to the internet, the most telling first.
@@ -255,22 +255,24 @@ def loadTerminology(resourcesFolder: str) -> None:
 
 
 def registerSampleData(resourcesFolder: str) -> None:
-    """Offers the bundled sample volume in Slicer's Sample Data module. It is local: nothing is downloaded."""
-    path = Path(resourcesFolder, "SampleData", "SimulatedLGE.nrrd")
-    if not path.is_file():
-        return
+    """Offers the bundled samples in Slicer's Sample Data module. They are local: nothing is downloaded."""
     try:
         import SampleData
     except ImportError:
         return  # an application made of Slicer without its Sample Data module
 
-    thumbnail = os.path.join(resourcesFolder, "Icons", "SimulatedLGE.png")
-    SampleData.SampleDataLogic.registerCustomSampleDataSource(
-        category="ConFUDA",
-        sampleName=SAMPLE_NAME,
-        thumbnailFileName=thumbnail if os.path.isfile(thumbnail) else None,
-        uris=path.as_uri(),
-        fileNames=path.name,
-        nodeNames="SimulatedLGE",
-        checksums="SHA256:" + hashlib.sha256(path.read_bytes()).hexdigest(),
-    )
+    for sampleName, fileName in SAMPLES.items():
+        path = Path(resourcesFolder, "SampleData", fileName)
+        if not path.is_file():
+            continue
+        name = fileName.partition(".")[0]
+        thumbnail = os.path.join(resourcesFolder, "Icons", f"{name}.png")
+        SampleData.SampleDataLogic.registerCustomSampleDataSource(
+            category="ConFUDA",
+            sampleName=sampleName,
+            thumbnailFileName=thumbnail if os.path.isfile(thumbnail) else None,
+            uris=path.as_uri(),
+            fileNames=path.name,
+            nodeNames=name,
+            checksums="SHA256:" + hashlib.sha256(path.read_bytes()).hexdigest(),
+        )
