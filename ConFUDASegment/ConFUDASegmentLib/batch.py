@@ -67,10 +67,10 @@ class VolumeList:
         for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
             if node.GetClassName() != "vtkMRMLScalarVolumeNode" or node.GetHideFromEditors() or isUncertainty(node):
                 continue
-            item = qt.QListWidgetItem(node.GetName())
+            self._widget.addItem(node.GetName())  # by its text: an item made here would be Python's to delete
+            item = self._widget.item(self._widget.count - 1)
             item.setData(qt.Qt.UserRole, node.GetID())
             item.setCheckState(qt.Qt.Checked if node.GetID() in ticked else qt.Qt.Unchecked)
-            self._widget.addItem(item)
         self._widget.blockSignals(wasBlocked)
 
     def _ticked(self) -> List[str]:

@@ -197,6 +197,21 @@ class Host:
         return node
 
     @staticmethod
+    def loadSequence(path: Union[str, Path], name: str = "Cine") -> Any:
+        """As `slicer.util.loadSequence` does: returns the volume that shows the first frame."""
+        sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", f"{name} frames")
+        storage = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVolumeSequenceStorageNode")
+        storage.SetFileName(str(path))
+        if not storage.ReadData(sequence):
+            raise RuntimeError(f"{path} could not be loaded")
+        browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", f"{name} browser")
+        browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+        slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+        volume = browser.GetProxyNode(sequence)
+        volume.SetName(name)
+        return volume
+
+    @staticmethod
     def _execute(name: str, path: Path) -> types.ModuleType:
         spec = importlib.util.spec_from_file_location(name, path)
         module = importlib.util.module_from_spec(spec)

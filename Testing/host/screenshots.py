@@ -1,8 +1,9 @@
 """Pictures of the panel in its states: python -m Testing.host.screenshots [FOLDER] [--phantom]
 
 Where the shipped bundle is there, they show true runs on the bundled, simulated sample; elsewhere, and with --phantom,
-runs of the scripted worker on the test phantom. For each state there is the whole panel, and the panel as it stands in
-a small and in a large window of Slicer (1085 x 570 and 1600 x 1000): as high as Slicer's bars leave it, unscrolled.
+runs of the scripted worker on the test phantom. For each state there is the whole panel, and, in a FOLDER of one's own,
+the panel as it stands in a small and in a large window of Slicer (1085 x 570 and 1600 x 1000): as high as Slicer's bars
+leave it, unscrolled.
 """
 
 import sys
@@ -12,7 +13,9 @@ from typing import Any, List
 from Testing.host.startup import MODULE_FOLDER, REPOSITORY, start
 
 SAMPLE = MODULE_FOLDER / "Resources" / "SampleData" / "SimulatedLGE.nrrd"
+SAMPLE_CINE = SAMPLE.with_name("SimulatedCine.seq.nrrd")
 BUNDLE = MODULE_FOLDER / "Resources" / "Models" / "confuda-acdc" / "bundle.json"
+DOCUMENTED = REPOSITORY / "Resources" / "Screenshots"
 WIDTH = 430
 # Slicer's title, menu and tool bars, its logo, the module's chooser and help, and the data probe take about 230 pixels.
 WINDOWS = {"1085x570": (400, 340), "1600x1000": (500, 770)}
@@ -25,6 +28,7 @@ class Camera:
     def __init__(self, bench: Any, folder: Path) -> None:
         self._bench = bench
         self._folder = folder
+        self._windows = {} if folder == DOCUMENTED else WINDOWS
         self.paths: List[Path] = []
 
     def take(self, name: str) -> None:
@@ -35,7 +39,7 @@ class Camera:
         area = QtWidgets.QScrollArea()
         area.setWidgetResizable(True)
         area.setWidget(panel)
-        for window, size in WINDOWS.items():
+        for window, size in self._windows.items():
             area.setFixedSize(*size)
             area.show()
             process(0.1)
@@ -98,12 +102,30 @@ def takeScreenshots(folder: Path) -> List[Path]:
     bench.runFromPanel(LIMIT)
     camera.take("finished")
 
+    if real:
+        _takeReadOuts(bench, camera)
     bench.worker = "crash"
     bench.runFromPanel()
     camera.take("error")
     _takeFirstStarts(bench, camera, installing)
     host.unloadModule()
     return camera.paths
+
+
+def _takeReadOuts(bench: Any, camera: Camera) -> None:
+    """The wall of the sample, and all frames of the sample cine; both without adaptation, which shows elsewhere."""
+    parameters = bench.panel._parameters
+    parameters.method = "none"
+    parameters.measureWall = True
+    bench.runFromPanel(LIMIT)
+    bench.ui.tableCombo.setCurrentIndex(bench.ui.tableCombo.findText("Wall"))
+    camera.take("wall")
+    parameters.measureWall = False
+    parameters.inputVolume = bench.host.loadSequence(SAMPLE_CINE, "SimulatedCine")
+    parameters.frames = "all"
+    bench.runFromPanel(LIMIT)
+    camera.take("cine")
+    parameters.method, parameters.frames = "confuda", "current"
 
 
 def _takeFirstStarts(bench: Any, camera: Camera, installing: Any) -> None:
@@ -132,6 +154,6 @@ def _takeFirstStarts(bench: Any, camera: Camera, installing: Any) -> None:
 
 if __name__ == "__main__":
     folders = [name for name in sys.argv[1:] if name != "--phantom"]
-    target = Path(folders[0]) if folders else REPOSITORY / "Resources" / "Screenshots"
+    target = Path(folders[0]) if folders else DOCUMENTED
     for picture in takeScreenshots(target):
         print(picture)

@@ -11,6 +11,7 @@ import pytest
 
 MODULE = Path(__file__).resolve().parents[2] / "ConFUDASegment"
 SAMPLE = MODULE / "Resources" / "SampleData" / "SimulatedLGE.nrrd"
+SAMPLE_CINE = SAMPLE.with_name("SimulatedCine.seq.nrrd")
 SHIPPED = MODULE / "Resources" / "Models" / "confuda-acdc" / "bundle.json"
 needs_bundle = pytest.mark.skipif(
     not (SHIPPED.is_file() and SAMPLE.is_file()),
@@ -45,6 +46,27 @@ def test_sample_with_the_shipped_bundle(true_bench):
         mask = slicer.util.arrayFromSegmentBinaryLabelmap(node, name, volume)
         assert np.count_nonzero(mask) * voxel == pytest.approx(millilitres, abs=0.1)
         assert millilitres > 10
+
+
+@needs_bundle
+@pytest.mark.slow
+def test_sample_cine_with_the_shipped_bundle(true_bench):
+    """All frames, without adaptation: volumes by frame agree with the segments, and the wall was measured."""
+    import slicer
+
+    volume = true_bench.host.loadSequence(SAMPLE_CINE)
+    browser = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSequenceBrowserNode")
+    voxel = np.prod(volume.GetSpacing()) / 1000
+    node = true_bench.logic.adaptAndSegment(volume, method="none", frames="all", wall=True)
+
+    function = true_bench.logic.job.summary["function"]
+    for number, millilitres in enumerate(function["lv_volume_ml"]):
+        browser.SetSelectedItemNumber(number)
+        slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+        mask = slicer.util.arrayFromSegmentBinaryLabelmap(node, "LV", volume)
+        assert np.count_nonzero(mask) * voxel == pytest.approx(millilitres, abs=0.1)
+    assert min(function["lv_volume_ml"]) > 10
+    assert true_bench.logic.job.summary["wall"]["segments"]
 
 
 @needs_bundle
