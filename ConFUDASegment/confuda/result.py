@@ -28,6 +28,7 @@ class Look:
         crop: the window around the heart; None where no heart was found.
         opinion: of the source network about ``crop``; None without one.
         doubt: why there is no heart, or what speaks against the one at a given centre; "" where nothing does.
+        opinion_s: seconds that the opinion took.
     """
 
     volume: Volume
@@ -35,6 +36,7 @@ class Look:
     crop: Optional[HeartCrop] = None
     opinion: Optional[Opinion] = None
     doubt: str = ""
+    opinion_s: float = 0.0
 
 
 @dataclass

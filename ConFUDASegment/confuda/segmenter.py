@@ -19,6 +19,7 @@ import SimpleITK as sitk
 import torch
 
 from confuda.adaptation.loop import adapt
+from confuda.adaptation.pace import Pace
 from confuda.adaptation.settings import DEFAULT_PRESET, METHODS, MODES, AdaptationSettings, make_settings
 from confuda.adaptation.target import choose_target_slices
 from confuda.bundle.exemplars import derive_bundle
@@ -57,7 +58,7 @@ class Observer:
     def progress(
         self, stage: str, step: int, total: int, eta_s: Optional[float], losses: Optional[Dict[str, float]] = None
     ) -> None:
-        """``stage`` is find, adapt or predict; ``eta_s`` the seconds left to the stage's end, if known."""
+        """``stage`` is find, adapt or predict; ``eta_s`` the seconds left to the labels, if known."""
 
     def offer_preview(self, step: int, total: int, draw: Callable[[], sitk.Image]) -> None:
         """After each step of an adaptation to one volume: ``draw()`` gives an early label map, and takes a while."""
@@ -158,8 +159,10 @@ class Segmenter:
         if crop is None:
             look.doubt = "no place in it looks like one"
             return look
+        began = time.monotonic()
         with self._timed("predict"):
             opinion = self._ask(self.network, crop)
+        look.opinion_s = time.monotonic() - began
         look.doubt = find_doubt(opinion.probabilities.argmax(axis=0), opinion.agreement, self.bundle.spacing_mm)
         if not look.doubt or center is not None:
             look.crop, look.opinion = crop, opinion
@@ -184,11 +187,14 @@ class Segmenter:
         if not len(target):
             self.warn("The network sees no heart in this volume: it was not adapted.")
             return None
-        began = time.monotonic()
+        predicted_s = sum(look.opinion_s for look in looks)
+        pace = Pace(how, sum(len(_need_heart(look).slices) for look in looks), predicted_s, time.monotonic())
+        self.observer.progress("adapt", 0, how.steps, pace.estimate(0))
 
         def report(step: int, total: int, losses: Dict[str, float], network: DRUNet) -> None:
             self.observer.check_cancelled()
-            self.observer.progress("adapt", step, total, (time.monotonic() - began) / step * (total - step), losses)
+            pace.add_step(time.monotonic())
+            self.observer.progress("adapt", step, total, pace.estimate(step), losses)
             if len(looks) == 1:
                 self.observer.offer_preview(step, total, lambda: self._draw(network, _need_heart(looks[0])))
 

@@ -62,6 +62,7 @@ def test_defaults_are_the_same_too() -> None:
         ("height_cm", "1.8", 1.8),
         ("weight_kg", "none", "none"),
         ("spacing_mm", "1,1,0", [1, 1, 0]),
+        ("threads", "0", 0),
         ("settings", "steps=0", {"steps": 0}),
         ("settings", "warmth=1", {"warmth": 1}),
     ],

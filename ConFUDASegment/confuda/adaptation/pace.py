@@ -1,0 +1,42 @@
+"""How long an adaptation will still take, by what was measured in this very run, on this machine as busy as it is."""
+
+from collections import deque
+from statistics import median_low
+from typing import Deque
+
+from confuda.adaptation.settings import AdaptationSettings
+
+IMAGES_PER_SLICE = 1.9
+"""Images that are learned from in the time in which a slice is predicted in its eight views (shipped bundle, bundled
+sample). It sets the first estimate only."""
+
+RECENT_STEPS = 9
+"""A step takes the median of so many: the first lasts longer, and so does one in between now and then."""
+
+
+class Pace:
+    """Made before the first step.
+
+    Args:
+        settings: of the adaptation.
+        slices: that were predicted just now, in all views; predicted_s: how long that took. The adapted network's
+            prediction, which follows the steps, will take as long.
+        now: seconds of a clock.
+    """
+
+    def __init__(self, settings: AdaptationSettings, slices: int, predicted_s: float, now: float) -> None:
+        images = 2 * (settings.source_batch + settings.target_batch)
+        self._steps = settings.steps
+        self._after_s = predicted_s
+        self._last = now
+        self._recent: Deque[float] = deque(maxlen=RECENT_STEPS)
+        self._recent.append(predicted_s / max(slices, 1) * images / IMAGES_PER_SLICE)
+
+    def estimate(self, done: int) -> float:
+        """Seconds left after ``done`` steps, prediction included."""
+        return median_low(self._recent) * (self._steps - done) + self._after_s
+
+    def add_step(self, now: float) -> None:
+        """A step has ended."""
+        self._recent.append(now - self._last)
+        self._last = now
