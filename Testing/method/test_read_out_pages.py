@@ -6,7 +6,8 @@ import io
 import re
 
 from confuda.measure.function import measure_function
-from confuda.report.read_outs import draw_figures, write_read_outs
+from confuda.report.read_outs import describe_read_outs, draw_figures
+from confuda.report.rendering import render
 from confuda.report.tables import write_case_csv
 
 CYCLE = [{"MYO": 100.0, "LV": 120.0, "RV": 140.0}, {"MYO": 110.0, "LV": 48.0, "RV": 70.0}]
@@ -56,6 +57,10 @@ SUMMARY = {
 }
 
 
+def write_read_outs(summary) -> str:
+    return render("read_outs.html", read_outs=describe_read_outs(summary))
+
+
 def read_rows(page: str) -> list:
     """The cells of each row of the page's tables."""
     rows = re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL)
@@ -78,7 +83,7 @@ def test_the_page_says_what_it_is_not_and_what_it_cannot_give() -> None:
     page = write_read_outs(SUMMARY)
     assert "not a diagnosis" in page and "13 apical anterior: the volume ends before the apex" in page
     assert page.count("data:image/svg+xml;base64,") == 3 and "http" not in re.sub(r"base64,[^\"]*", "", page)
-    assert write_read_outs({"volumes_ml": {}}) == ""
+    assert write_read_outs({"volumes_ml": {}}).strip() == ""
 
 
 def test_figures_are_those_of_what_was_measured() -> None:

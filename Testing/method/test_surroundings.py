@@ -1,8 +1,10 @@
 """Commands in odd surroundings: closed or full streams, readers that leave, no home, odd variables, other locales, a
 terminal that hangs up, a missing package. The job goes on, or ends with one sentence, and nothing is lost."""
 
+import argparse
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -14,7 +16,10 @@ from typing import Dict, Sequence
 import pytest
 import SimpleITK as sitk
 
+from confuda.adaptation.settings import METHODS, MODES, PRESETS
 from confuda.app import cli, terminal
+from confuda.app.help_texts import METHOD_TEXTS, MODE_TEXTS, PRESET_TEXTS
+from confuda.app.options import build_parser
 from confuda.app.terminal import ProgressLine, describe_unexpected
 from confuda.errors import UsageError
 from confuda.threads import WAITING, let_threads_sleep, use_threads
@@ -267,3 +272,40 @@ def test_a_number_of_threads_that_cannot_be_is_refused(volume, small_bundle_fold
     assert cli.main(["segment", str(volume), "-o", str(tmp_path / "o"), *more]) == 2
     assert not (tmp_path / "o").exists()
     assert json.dumps(capsys.readouterr().err).count("threads must lie") == 2
+
+
+# Help
+
+
+def list_commands():
+    """The names of all commands, with those of their own commands."""
+    names = []
+
+    def walk(parser, name) -> None:
+        below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+        for action in below:
+            for word, sub in action.choices.items():
+                walk(sub, f"{name} {word}".strip())
+        if not below:
+            names.append((name, parser))
+
+    walk(build_parser(), "")
+    return names
+
+
+@pytest.mark.parametrize("name, parser", list_commands(), ids=lambda value: value if isinstance(value, str) else "")
+def test_help_names_the_time_an_example_that_works_and_what_every_option_is(name, parser) -> None:
+    text = parser.format_help()
+    example = re.search(r"^example: confuda (.*)$", text, re.MULTILINE)
+    assert re.search(r"^time: \S", text, re.MULTILINE) and example is not None
+    arguments = build_parser().parse_args(shlex.split(example.group(1)))
+    assert arguments.run in cli.RUN and example.group(1).startswith(name)
+    assert [action.dest for action in parser._actions if not action.help] == []
+
+
+def test_modes_methods_and_presets_are_explained_where_they_are_listed() -> None:
+    assert set(MODE_TEXTS) == set(MODES) and set(METHOD_TEXTS) == set(METHODS) and set(PRESET_TEXTS) == set(PRESETS)
+    text = dict(list_commands())["adapt"].format_help()
+    for texts in (MODE_TEXTS, METHOD_TEXTS, PRESET_TEXTS):
+        assert all(f"{name} " in text and explained in text for name, explained in texts.items())
+    assert "(balanced by default)" in text and "(few-shot by default)" in text

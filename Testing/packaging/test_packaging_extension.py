@@ -20,6 +20,7 @@ def test_every_script_is_packaged():
 
 def test_every_resource_is_packaged():
     listed, present = set(cmake_list("MODULE_PYTHON_RESOURCES")), tree("Resources")
+    present |= {path for path in tree("ConFUDASegmentLib", "confuda") if not path.endswith(".py")}
     assert present - listed == set(), "add these to MODULE_PYTHON_RESOURCES in ConFUDASegment/CMakeLists.txt"
     assert listed - present == set(), "these are listed in ConFUDASegment/CMakeLists.txt, but are not there"
 

@@ -240,7 +240,7 @@ def add_options(
         flag, kind = entry.metadata["flag"], entry.metadata["kind"]
         if flag is None or (names is not None and entry.name not in names):
             continue
-        told: Dict[str, Any] = {"type": _for_argparse(kind.read), "help": entry.metadata["help"]}
+        told: Dict[str, Any] = {"type": _for_argparse(kind.read), "help": _describe(entry)}
         told.update({key: getattr(kind, key) for key in ("choices", "metavar") if getattr(kind, key) is not None})
         flags = flag.split("/") if flag else [f"--{entry.name.replace('_', '-')}"]
         if flags[0].startswith("-"):
@@ -267,6 +267,11 @@ def read_options(
     }
     check_values(values, job)
     return values
+
+
+def _describe(entry: "dataclasses.Field[Any]") -> str:
+    has_default = isinstance(entry.default, (str, int)) and not _is_required(entry)
+    return entry.metadata["help"] + (f" ({entry.default} by default)" if has_default else "")
 
 
 def _is_required(entry: "dataclasses.Field[Any]") -> bool:

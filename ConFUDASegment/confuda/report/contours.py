@@ -55,7 +55,8 @@ def draw_contours(
     columns += list(labels.items())
     across = len(columns) if len(columns) > 1 else min(len(chosen), int(np.ceil(np.sqrt(len(chosen) * 1.5))))
     down = int(np.ceil(len(chosen) * len(columns) / across))
-    rows_cut, columns_cut = _find_window(labels, spacing_mm)
+    heart = np.any([labelmap.any(axis=0) for labelmap in labels.values()], axis=0)
+    rows_cut, columns_cut = find_window(heart, spacing_mm)
     height_mm = (rows_cut.stop - rows_cut.start) * spacing_mm[0]
     width_mm = (columns_cut.stop - columns_cut.start) * spacing_mm[1]
     panel = (PANEL_INCHES * width_mm / height_mm, PANEL_INCHES)
@@ -102,9 +103,8 @@ def _choose_slices(labels: Dict[str, np.ndarray], most: int) -> List[int]:
     return [int(candidates[place]) for place in np.rint(places).astype(int)]
 
 
-def _find_window(labels: Dict[str, np.ndarray], spacing_mm: Sequence[float]) -> Tuple[slice, slice]:
-    """Rows and columns around everything that is labelled, with a margin; the whole slice if nothing is."""
-    heart = np.any([labelmap.any(axis=0) for labelmap in labels.values()], axis=0)
+def find_window(heart: np.ndarray, spacing_mm: Sequence[float]) -> Tuple[slice, slice]:
+    """Rows and columns around a mask (H, W), with a margin; the whole slice if there is nothing."""
     if not heart.any():
         return slice(0, heart.shape[0]), slice(0, heart.shape[1])
     window = []

@@ -6,10 +6,11 @@ from typing import Optional
 
 from confuda.errors import InputError, UsageError
 from confuda.io.atomic import write_text
+from confuda.report.rendering import GENERATOR, check_drawing_library
 from confuda.report.uncertainty import MAP_NAME, check_map_path, is_own_map
 
 PAGE_NAME = "report.html"
-MARK = '<meta name="generator" content="ConFUDA report">'
+MARK = f'<meta name="generator" content="{GENERATOR}">'
 """Near the beginning of every page of ours: without it a file is someone else's and stays as it is."""
 
 _MARK_WITHIN_BYTES = 1000
@@ -26,7 +27,7 @@ def check_places(volume: Path, output: Path, report: Optional[Path], uncertainty
     """Find out whether report and map can be written, as far as that is known beforehand.
 
     Raises:
-        UsageError: where two files would be one, or the map's ending is unknown.
+        UsageError: where two files would be one, the map's ending is unknown, or a library for reports is missing.
         InputError: where a folder is missing or read-only, or a file of someone else lies in the way.
     """
     if uncertainty is not None:
@@ -40,6 +41,7 @@ def check_places(volume: Path, output: Path, report: Optional[Path], uncertainty
         if os.path.isdir(uncertainty):
             raise InputError(f"Cannot write {uncertainty}: it is a folder.")
     if report is not None:
+        check_drawing_library("A report")
         _check_folder(Path(report))
         _check_not_foreign(Path(report), with_map=uncertainty is None)
         if Path(output).resolve() == (Path(report) / MAP_NAME).resolve() and uncertainty is None:

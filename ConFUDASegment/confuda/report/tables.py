@@ -1,21 +1,11 @@
-"""Tables of a page, and the numbers of one case as comma-separated values."""
+"""The numbers of one case as comma-separated values."""
 
 import csv
 import io
-from typing import Any, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, List, Mapping, Optional, Tuple
 
 COLUMNS = ("quantity", "of", "value")
 """Of the comma-separated values: the name of a number with its unit, what it belongs to, and the number."""
-
-
-def write_table(heads: Sequence[str], rows: Iterable[Tuple[str, Sequence[str]]], kind: str = "") -> str:
-    """A table in HTML; a cell that is not yet one, ``<td ...>``, becomes one. Nothing is escaped."""
-    head = "".join(f"<th>{name}</th>" for name in heads)
-    lines = []
-    for name, cells in rows:
-        data = "".join(cell if cell.startswith("<td") else f"<td>{cell}</td>" for cell in cells)
-        lines.append(f"<tr><th>{name}</th>{data}</tr>")
-    return f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
 
 
 def write_case_csv(summary: Mapping[str, Any]) -> str:

@@ -1,0 +1,81 @@
+"""What ``--help`` says beyond a command's options: how long it takes, what there is to choose from, and an example.
+
+Times are those of two CPU cores and the bundled sample, or of the data that docs/results.md names.
+"""
+
+import argparse
+import textwrap
+from typing import Any, Dict, Mapping, Tuple
+
+MODE_TEXTS = {
+    "one-shot": "to one slice in the middle of the heart, or to that of --slice",
+    "few-shot": "to all slices of the volume that show a heart",
+}
+METHOD_TEXTS = {
+    "confuda": "contrast between class centroids of source and target, and their norms (the paper's own)",
+    "fuda": "restyled source images and consistency of two views, without contrast",
+    "blockcl": "contrast between blocks of pixels",
+    "advent": "a discriminator looks at the entropy of soft labels",
+    "adaptseg": "a discriminator looks at soft labels",
+    "source": "as many steps on the source images alone: a control, which looks at no target",
+    "none": "no adaptation: the network as it is, in seconds",
+}
+PRESET_TEXTS = {
+    "fast": "3 runs of 10 steps, about half a minute; a single volume may lose a little by chance",
+    "balanced": "6 runs of 10 steps, about a minute",
+    "thorough": "12 runs of 10 steps, two to three minutes",
+    "paper": "the published recipe term by term, 200 steps, several minutes; for comparison",
+}
+
+_CHOICES: Dict[str, Mapping[str, str]] = {"modes": MODE_TEXTS, "methods": METHOD_TEXTS, "presets": PRESET_TEXTS}
+
+# By command: the time that it takes, what of the choices above belongs to it, and an example.
+_COMMANDS: Dict[str, Tuple[str, Tuple[str, ...], str]] = {
+    "adapt": (
+        "About a minute on two CPU cores, seconds on a GPU.",
+        ("modes", "methods", "presets"),
+        "confuda adapt LGE.nii.gz -o LGE.seg.nrrd --report LGE-report",
+    ),
+    "segment": ("Seconds a volume.", (), "confuda segment T2/*.nii.gz -o labels --bundle adapted"),
+    "train": (
+        "Hours on two CPU cores; it can be stopped and resumed.",
+        (),
+        "confuda train all --data ACDC/training -o runs/source",
+    ),
+    "bundle build": (
+        "Less than a minute.",
+        (),
+        "confuda bundle build --training runs/source --data ACDC/training -o bundles/mine",
+    ),
+    "bundle show": ("At once.", (), "confuda bundle show bundles/mine"),
+    "bundle verify": ("Seconds.", (), "confuda bundle verify bundles/mine"),
+    "evaluate": ("Seconds.", (), "confuda evaluate truth.nii.gz LGE.seg.nrrd"),
+    "benchmark table1": (
+        "About an hour on two CPU cores at the scale small with two folds, days at the scale paper.",
+        ("methods",),
+        "confuda benchmark table1 --data MS-CMRSeg -o runs/benchmark",
+    ),
+    "benchmark table2": (
+        "About a quarter of an hour beside the cells of table1 at the scale small with two folds.",
+        (),
+        "confuda benchmark table2 --data MS-CMRSeg -o runs/benchmark",
+    ),
+    "benchmark cost": ("Minutes.", (), "confuda benchmark cost -o runs/cost --threads 1"),
+    "cohort": (
+        "As long as 'confuda adapt' a volume, divided among the workers; seconds a volume with --adapt-on.",
+        ("modes", "methods", "presets"),
+        "confuda cohort scans -o results --preset fast --workers 2",
+    ),
+}
+
+
+def explain(command: str, description: str = "") -> Dict[str, Any]:
+    """What :meth:`add_parser` of argparse takes for ``command`` beside its name and its short help."""
+    takes, choices, example = _COMMANDS[command]
+    lines = [f"time: {takes}", ""]
+    for title in choices:
+        width = max(map(len, _CHOICES[title]))
+        lines += [f"{title}:", *(f"  {name:{width}}  {text}" for name, text in _CHOICES[title].items()), ""]
+    lines.append(f"example: {example}")
+    told: Dict[str, Any] = {"epilog": "\n".join(lines), "formatter_class": argparse.RawDescriptionHelpFormatter}
+    return {**told, "description": textwrap.fill(description, 78)} if description else told

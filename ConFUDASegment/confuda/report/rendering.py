@@ -1,0 +1,43 @@
+"""Pages from the templates beside this module: every text that is put into one is escaped.
+
+Needs jinja2, which torch brings along, and for its drawings matplotlib, which Slicer has not.
+"""
+
+from typing import Any, List
+
+from confuda.errors import UsageError
+
+GENERATOR = "ConFUDA report"
+"""Told near the beginning of every page of ours."""
+
+
+def check_drawing_library(purpose: str) -> None:
+    """Make sure, before any work is done, that pages with drawings can be made here.
+
+    Raises:
+        UsageError: naming ``purpose`` ("A report", say) and the packages that are missing.
+    """
+    missing: List[str] = []
+    for name in ("jinja2", "matplotlib"):
+        try:
+            __import__(name)
+        except ImportError:
+            missing.append(name)
+    if missing:
+        raise UsageError(
+            f"{purpose} needs {' and '.join(missing)}, which this Python lacks: 'pip install {' '.join(missing)}'."
+        )
+
+
+def render(template: str, **values: Any) -> str:
+    """The page of ``template`` (a file's name in the folder ``templates``) with ``values`` filled in."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("confuda.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(generator=GENERATOR, **values)
