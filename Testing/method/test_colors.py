@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from confuda.labels import DOUBT_COLORS, LV, MYO, RV, STRUCTURES
+from confuda.labels import DOUBT_COLORS, LV, MYO, RV, SCAR, STRUCTURES
 
 TERMINOLOGY = Path(__file__).resolve().parents[2] / "ConFUDASegment" / "Resources" / "ConFUDA.term.json"
 DEUTERANOPIA = np.array(
@@ -44,9 +44,10 @@ def test_the_colours_are_those_of_okabe_and_ito():
 
 
 def test_the_terminology_file_has_the_same():
-    (category,) = json.loads(TERMINOLOGY.read_text(encoding="utf-8"))["SegmentationCodes"]["Category"]
-    colors = {entry["CodeValue"]: tuple(entry["recommendedDisplayRGBValue"]) for entry in category["Type"]}
-    assert colors == {structure.code: structure.color for structure in STRUCTURES}
+    categories = json.loads(TERMINOLOGY.read_text(encoding="utf-8"))["SegmentationCodes"]["Category"]
+    entries = [entry for category in categories for entry in category["Type"]]
+    colors = {entry["CodeValue"]: tuple(entry["recommendedDisplayRGBValue"]) for entry in entries}
+    assert colors == {structure.code: structure.color for structure in (*STRUCTURES, SCAR)}
 
 
 @pytest.mark.parametrize("eye", EYES)

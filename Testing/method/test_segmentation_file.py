@@ -13,7 +13,7 @@ import SimpleITK as sitk
 import confuda
 from confuda.errors import InputError, UsageError
 from confuda.io.segmentation_file import read_segmentation, write_segmentation
-from confuda.labels import DATASET_VALUES, LV, MYO, OWN_TERMINOLOGY, RV, STRUCTURES, map_labels
+from confuda.labels import DATASET_VALUES, LV, MYO, OWN_TERMINOLOGY, RV, SCAR, STRUCTURES, map_labels
 
 ENDINGS = ["seg.nrrd", "nii.gz", "nii", "nrrd", "mha"]
 
@@ -92,10 +92,13 @@ def test_the_terminology_file_agrees_with_the_segments():
     resources = Path(confuda.__file__).resolve().parents[1] / "Resources"
     terminology = json.loads((resources / "ConFUDA.term.json").read_text(encoding="utf-8"))
     assert terminology["SegmentationCategoryTypeContextName"] == OWN_TERMINOLOGY
-    (category,) = terminology["SegmentationCodes"]["Category"]
-    types = {entry["CodeValue"]: entry for entry in category["Type"]}
-    for structure in STRUCTURES:
-        entry = types[structure.code]
+    types = {
+        entry["CodeValue"]: (category, entry)
+        for category in terminology["SegmentationCodes"]["Category"]
+        for entry in category["Type"]
+    }
+    for structure in (*STRUCTURES, SCAR):
+        category, entry = types[structure.code]
         assert entry["CodeMeaning"] == structure.display_name
         assert tuple(entry["recommendedDisplayRGBValue"]) == structure.color
         assert (

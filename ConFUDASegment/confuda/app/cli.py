@@ -243,11 +243,12 @@ def _run_cohort(arguments: argparse.Namespace) -> int:
 
     where = ("workers", "scheduler", "threads", "memory_limit", "retries")
     given = read_options(arguments, COHORT_OPTIONS)
+    if isinstance(given["frames"], int):
+        raise UsageError("A cohort of cines takes --frames all or --frames ed,es.")
     options = CohortOptions(
         folder=arguments.folder,
         output=arguments.output,
-        bundle=given.pop("bundle"),
-        device=given.pop("device"),
+        **{name: given.pop(name) for name in ("bundle", "device", "frames", "wall", "scar")},
         adaptation=given,
         segment_only=arguments.segment_only,
         adapt_on=arguments.adapt_on,

@@ -21,7 +21,7 @@ SEGMENT_OPTIONS = (
     "scar",
     "output_labels",
 )
-COHORT_OPTIONS = ("mode", "method", "preset", "bundle", "device", "seed", "settings")
+COHORT_OPTIONS = ("mode", "method", "preset", "bundle", "device", "seed", "settings", "frames", "wall", "scar")
 """The options of a job that the commands take which do several at a time."""
 
 

@@ -1,4 +1,4 @@
-"""What a job measures in its segmentation where it is asked to, the wall and scar, and the files that tell of it.
+"""The files that tell what a job has measured in its segmentation: the wall, scar, and function.
 
 They lie beside the segmentation ``NAME``: ``NAME-wall`` with AHA's segments, ``NAME-wall.png`` and ``NAME-scar.png``
 with bull's eyes, ``NAME-function.png`` with the volumes of a cine. Pictures need matplotlib: without it, as in Slicer,
@@ -6,54 +6,23 @@ there are none.
 """
 
 import colorsys
-from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping
 
 import SimpleITK as sitk
 
 from confuda.app.job import Job
 from confuda.errors import InputError
-from confuda.imaging.stack import find_slice_axis
 from confuda.io.atomic import replace_file, write_text
 from confuda.io.file_name import LABEL_ENDINGS, SEQUENCE_ENDING, SLICER_ENDING, find_ending
 from confuda.io.segmentation_file import name_beside, write_segments
 from confuda.labels import MYO, Structure
 from confuda.measure.aha_segments import SEGMENT_NAMES
-from confuda.measure.scar import Scar, measure_scar, parse_scar_method
-from confuda.measure.wall import Wall, measure_wall
+from confuda.measure.read_outs import ReadOuts
 from confuda.report.figures import render_figure
 from confuda.report.read_outs import draw_figures
 from confuda.report.tables import write_case_csv
-
-
-@dataclass
-class ReadOuts:
-    """What was measured; None where it was not asked for, or could not be. warnings: a sentence each."""
-
-    wall: Optional[Wall] = None
-    scar: Optional[Scar] = None
-    warnings: List[str] = field(default_factory=list)
-
-
-def measure_read_outs(job: Job, volume: sitk.Image, label_map: sitk.Image) -> ReadOuts:
-    """Measure what the job asks for in ``label_map``, the segmentation of ``volume``; what cannot be is told."""
-    found = ReadOuts()
-    axis = find_slice_axis(volume.GetSize(), volume.GetSpacing())
-    if job.wall:
-        try:
-            found.wall = measure_wall(label_map, axis)
-            found.warnings += found.wall.warnings
-        except InputError as error:
-            found.warnings.append(f"The wall was not measured. {error}")
-    if job.scar is not None:
-        try:
-            found.scar = measure_scar(volume, label_map, axis, parse_scar_method(job.scar))
-            found.warnings += found.scar.warnings
-        except InputError as error:
-            found.warnings.append(f"Scar was not measured. {error}")
-    return found
 
 
 def write_read_outs(job: Job, found: ReadOuts, label_map: sitk.Image, summary: Dict[str, Any]) -> None:
@@ -63,10 +32,7 @@ def write_read_outs(job: Job, found: ReadOuts, label_map: sitk.Image, summary: D
         InputError: if one of them cannot be written.
     """
     output = Path(job.output)
-    if job.wall:
-        summary["wall"] = found.wall.describe() if found.wall is not None else None
-    if job.scar is not None:
-        summary["scar"] = found.scar.describe() if found.scar is not None else None
+    summary.update(found.describe(job.wall, job.scar))
     if found.wall is not None:
         place = name_beside(output, "wall", _choose_ending(output))
         write_segments(found.wall.make_labelmap(label_map), place, make_wall_segments())

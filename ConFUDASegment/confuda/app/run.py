@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from confuda.app.job import ADAPT, READ, Job, is_cine
-from confuda.app.read_outs import ReadOuts, measure_read_outs, write_read_outs
+from confuda.app.read_outs import write_read_outs
 from confuda.app.run_cine import run_cine_job
 from confuda.bundle.format import SHIPPED_BUNDLE, Bundle, check_bundle_place, load_bundle, save_bundle
 from confuda.errors import InputError, UsageError, explain_memory_errors
@@ -20,6 +20,7 @@ from confuda.io.file_name import DICOM_ENDING, SLICER_ENDING, find_ending
 from confuda.io.segmentation_file import check_label_path, name_beside, write_segmentation, write_segments
 from confuda.io.volume_file import read_volume
 from confuda.labels import SCAR, find_label_values
+from confuda.measure.read_outs import ReadOuts, measure_read_outs
 from confuda.report.case import Case
 from confuda.report.documents import Documents, describe_bundle
 from confuda.report.place import check_places
@@ -123,7 +124,7 @@ def run_job(job: Job, observer: Optional[JobObserver] = None) -> Dict[str, Any]:
         uncertainty = None
         if documents.need_uncertainty and result.opinion is not None:
             uncertainty = measure_uncertainty(result.opinion)
-        found = measure_read_outs(job, volume.image, result.label_map)
+        found = measure_read_outs(volume.image, result.label_map, job.wall, job.scar)
         for message in found.warnings:
             observer.warning(message)
         observer.check_cancelled()

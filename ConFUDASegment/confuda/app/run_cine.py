@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from confuda.app.job import ADAPT, READ, Job
-from confuda.app.read_outs import measure_read_outs, write_read_outs
+from confuda.app.read_outs import write_read_outs
 from confuda.bundle.format import SHIPPED_BUNDLE, Bundle, load_bundle, save_bundle
 from confuda.cine import CineResult, segment_cine
 from confuda.errors import ConfudaError
@@ -19,6 +19,7 @@ from confuda.io.cine_file import write_cine_labels
 from confuda.io.volume_file import is_dicom, read_cine
 from confuda.labels import find_label_values
 from confuda.measure.function import measure_body_surface_area_m2
+from confuda.measure.read_outs import measure_read_outs
 from confuda.report.case import Case
 from confuda.report.documents import Documents, describe_bundle
 from confuda.segmenter import Observer, Segmenter
@@ -48,7 +49,7 @@ def run_cine_job(job: Job, observer: Observer, began: float) -> Dict[str, Any]:
     if job.save_bundle is not None and result.adapted is not None:
         save_bundle(segmenter.make_bundle(result.adapted, result.accepted), job.save_bundle)
     ed_image = cine.frames[result.ed_frame]
-    found = measure_read_outs(job, ed_image, result.ed_label_map)
+    found = measure_read_outs(ed_image, result.ed_label_map, job.wall, None)
     for message in found.warnings:
         observer.warning(message)
     observer.check_cancelled()

@@ -8,7 +8,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Tuple
 
 from confuda.cohort.record import DONE, FAILED, CaseFiles, write_record
 from confuda.cohort.volumes import CohortVolume, list_files
@@ -16,6 +16,11 @@ from confuda.errors import ConfudaError, MemoryExhausted, explain_memory_errors
 from confuda.io.atomic import replace_file
 from confuda.io.volume_file import may_be_dicom
 from confuda.privacy import hide_paths
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+    from confuda.segmenter import Segmenter
 
 STAGE_PREFIX = "confuda-series-"
 PICTURE_SLICES = 6
@@ -29,6 +34,7 @@ class CaseTask:
 
     threads: CPU threads to use. bundle: its folder, None for the shipped one. adaptation: arguments of
     :meth:`confuda.Segmenter.adapt_and_segment` by name. dicom_seg: whether a DICOM volume gets a DICOM SEG as well.
+    frames: "all" or "ed,es" of cines, None for volumes; wall, scar: as :mod:`confuda.measure.read_outs` takes them.
     """
 
     volume: CohortVolume
@@ -39,6 +45,9 @@ class CaseTask:
     device: str = "auto"
     adaptation: Dict[str, Any] = field(default_factory=dict)
     dicom_seg: bool = False
+    frames: Optional[str] = None
+    wall: bool = False
+    scar: Optional[str] = None
 
     @property
     def writes_dicom_seg(self) -> bool:
@@ -54,7 +63,8 @@ def run_case(task: CaseTask) -> Dict[str, Any]:
     began = time.monotonic()
     use_threads(task.threads)
     # What an earlier volume or setting left must not look like this run's result; the record goes first.
-    for path in (task.files.record, task.files.picture, task.files.segmentation, task.files.dicom_seg):
+    files = task.files
+    for path in (files.record, files.picture, files.segmentation, files.dicom_seg, files.cine):
         path.unlink(missing_ok=True)
     record: Dict[str, Any] = {"key": task.key, "name": task.volume.name, "volume": task.volume.relative}
     try:
@@ -107,20 +117,46 @@ def hide_names(text: str, task: CaseTask) -> str:
 def _segment(task: CaseTask) -> Tuple[Dict[str, Any], bool]:
     from confuda.bundle.format import load_bundle
     from confuda.io.dicom_segmentation import check_dicom_output, write_dicom_segmentation
+    from confuda.io.segmentation_file import write_segmentation
     from confuda.io.volume_file import read_volume
+    from confuda.measure.read_outs import measure_read_outs
     from confuda.segmenter import Segmenter
 
     with stage_volume(task.volume) as path, explain_memory_errors():
         mended = check_dicom_output(path, task.files.dicom_seg) if task.writes_dicom_seg else []
         segmenter = Segmenter(load_bundle(task.bundle), task.device)
-        result = segmenter.adapt_and_segment(read_volume(path), **task.adaptation)
-        result.save(task.files.segmentation)
+        if task.frames is not None:
+            summary, image, label_map = _segment_cine(task, segmenter, path)
+        else:
+            result = segmenter.adapt_and_segment(read_volume(path), **task.adaptation)
+            summary, image, label_map = result.summarise(), result.look.volume.image, result.label_map
+        found = measure_read_outs(image, label_map, task.wall, task.scar)
+        scar = found.scar.make_labelmap(label_map) if found.scar is not None else None
+        write_segmentation(label_map, task.files.segmentation, scar=scar)
         if task.writes_dicom_seg:
-            write_dicom_segmentation(result.label_map, path, task.files.dicom_seg)
-        pictured = _draw_picture(path, task.files)
-    summary = result.summarise()
-    summary["warnings"] = [*mended, *summary["warnings"]]
+            write_dicom_segmentation(label_map, path, task.files.dicom_seg)
+        pictured = _draw_picture(image, label_map, task.files)
+    summary.update(found.describe(task.wall, task.scar))
+    summary["warnings"] = [*mended, *summary["warnings"], *found.warnings]
     return summary, pictured
+
+
+def _segment_cine(
+    task: CaseTask, segmenter: "Segmenter", path: Path
+) -> Tuple[Dict[str, Any], "sitk.Image", "sitk.Image"]:
+    """Summary, image and labels at end-diastole; the labels of all frames are written beside those of this one."""
+    from confuda.cine import segment_cine
+    from confuda.imaging.volume import Volume
+    from confuda.io.cine_file import write_cine_labels
+    from confuda.io.volume_file import read_cine
+
+    cine = read_cine(path)
+    frames = [Volume.from_image(image, () if number else cine.warnings) for number, image in enumerate(cine.frames)]
+    how = {name: value for name, value in task.adaptation.items() if name != "slice"}
+    result = segment_cine(segmenter, frames, task.frames or "", **how)
+    times_ms = [cine.times_ms[number] for number in result.frames] if cine.times_ms is not None else None
+    write_cine_labels(result.label_maps, task.files.cine, times_ms)
+    return result.summarise(), cine.frames[result.ed_frame], result.ed_label_map
 
 
 @contextmanager
@@ -145,7 +181,7 @@ def _link(source: Path, place: Path) -> None:
         shutil.copyfile(source, place)
 
 
-def _draw_picture(volume: Path, files: CaseFiles) -> bool:
+def _draw_picture(image: "sitk.Image", label_map: "sitk.Image", files: CaseFiles) -> bool:
     """Draw slices with contours, small enough for a sheet of many; False where matplotlib is not installed."""
     try:
         from PIL import Image
@@ -156,14 +192,11 @@ def _draw_picture(volume: Path, files: CaseFiles) -> bool:
 
     from confuda.errors import UsageError
     from confuda.imaging.stack import CanonicalFrame
-    from confuda.io.segmentation_file import read_segmentation
-    from confuda.io.volume_file import read_volume
     from confuda.report.contours import draw_contours
 
-    image = read_volume(volume).image
     frame = CanonicalFrame.from_image(image)
     slices = frame.apply(sitk.GetArrayViewFromImage(image))
-    labels = frame.apply(sitk.GetArrayFromImage(read_segmentation(files.segmentation)))
+    labels = frame.apply(sitk.GetArrayFromImage(label_map))
     spacing = image.GetSpacing()
     in_plane: List[float] = [spacing[axis] for axis in frame.axes[1:]]
     try:

@@ -48,7 +48,8 @@ class CohortOptions:
     adaptation: arguments of :meth:`confuda.Segmenter.adapt_and_segment` by name, for each volume. adapt_on: empty to
     adapt to each volume; else one number, or paths of volumes below ``folder``. pattern: which volumes to take, by
     their path below ``folder``. segment_only: no adaptation, the bundle as it is.
-    dicom_seg: a DICOM SEG of each DICOM volume beside its segmentation.
+    dicom_seg: a DICOM SEG of each DICOM volume beside its segmentation. frames: "all" or "ed,es" of cines, None for
+    volumes; wall, scar: what is measured, as :mod:`confuda.measure.read_outs` takes them.
     """
 
     folder: Path
@@ -58,12 +59,17 @@ class CohortOptions:
     adaptation: Dict[str, Any] = field(default_factory=dict)
     segment_only: bool = False
     dicom_seg: bool = False
+    frames: Optional[str] = None
+    wall: bool = False
+    scar: Optional[str] = None
     adapt_on: Sequence[str] = ()
     pattern: str = "*"
     pool: PoolOptions = field(default_factory=PoolOptions)
 
     def check(self) -> None:
         """Raises UsageError naming what is wrong, before any work is done."""
+        if self.frames is not None and (self.adapt_on or self.dicom_seg or self.scar is not None):
+            raise UsageError("--frames takes cines, which go without --adapt-on, --dicom-seg and --scar.")
         if self.adapt_on and (self.segment_only or self.adaptation.get("method") == "none"):
             raise UsageError("--adapt-on adapts, and --segment-only or --method none does not: give one of them.")
         if self.adapt_on and self.adapt_on[0].isdecimal() and (len(self.adapt_on) > 1 or int(self.adapt_on[0]) < 1):
@@ -191,6 +197,10 @@ class _Cohort:
         """What decides the results, beside volume and bundle."""
         return {"method": "none"} if self.options.predicts_only else dict(self.options.adaptation)
 
+    def _list_measured(self) -> Dict[str, Any]:
+        """What is written and measured of each case, beside its labels."""
+        return {name: getattr(self.options, name) for name in ("dicom_seg", "frames", "wall", "scar")}
+
     def _plan(self, bundle: Path, bundle_hash: str) -> List[CaseTask]:
         """The tasks of the cases that are not complete; the records of the others are taken over."""
         adaptation = self._describe_job()
@@ -198,7 +208,7 @@ class _Cohort:
         for volume in self.volumes:
             files = name_case_files(self.options.output.absolute(), volume.name)
             try:
-                more = {"dicom_seg": True} if self.options.dicom_seg else {}
+                more = {name: value for name, value in self._list_measured().items() if value}
                 key = make_key(volume, bundle_hash, {**adaptation, **more})
             except OSError as error:
                 self.records[volume.name] = _make_failure(volume, "", f"The volume is gone: {error.strerror}.")
@@ -208,7 +218,8 @@ class _Cohort:
                 self.records[volume.name] = record
                 continue
             threads, device = self.options.pool.share_threads(), self.options.device
-            task = CaseTask(volume, files, key, threads, bundle.resolve(), device, adaptation, self.options.dicom_seg)
+            measured = self._list_measured()
+            task = CaseTask(volume, files, key, threads, bundle.resolve(), device, adaptation, **measured)
             tasks.append(task)
         return tasks
 

@@ -26,6 +26,11 @@ class CaseFiles(NamedTuple):
         """Of a DICOM volume, where it is asked for."""
         return self.segmentation.with_name(f"{self.record.stem}.dcm")
 
+    @property
+    def cine(self) -> Path:
+        """The labels of all frames of a cine, where they are asked for."""
+        return self.segmentation.with_name(f"{self.record.stem}.seq.nrrd")
+
 
 def name_case_files(output: Path, name: str) -> CaseFiles:
     """The files of the case ``name`` in the cohort's output folder."""
@@ -76,6 +81,7 @@ def is_complete(record: Optional[Dict[str, Any]], key: str, files: CaseFiles) ->
     except (OSError, KeyError):
         return False
     whole = whole and (not record.get("has_dicom_seg") or files.dicom_seg.is_file())
+    whole = whole and (not record["summary"].get("function") or files.cine.is_file())
     return whole and (not record.get("has_picture") or files.picture.is_file())
 
 

@@ -3,17 +3,36 @@
 import csv
 import io
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 from confuda.cohort.record import DONE
 from confuda.inference.plausibility import LOW_AGREEMENT
 from confuda.io.atomic import write_text
-from confuda.labels import STRUCTURES
+from confuda.labels import MYO, STRUCTURES
+from confuda.measure.metrics import MYOCARDIAL_DENSITY_G_PER_ML
+
+READ_OUTS: Tuple[Tuple[str, str], ...] = (
+    ("function", "lv_edv_ml"),
+    ("function", "lv_esv_ml"),
+    ("function", "lv_stroke_volume_ml"),
+    ("function", "lv_ejection_fraction_percent"),
+    ("function", "rv_edv_ml"),
+    ("function", "rv_esv_ml"),
+    ("function", "rv_stroke_volume_ml"),
+    ("function", "rv_ejection_fraction_percent"),
+    ("wall", "mean_thickness_mm"),
+    ("scar", "scar_ml"),
+    ("scar", "scar_g"),
+    ("scar", "scar_percent_of_lv_mass"),
+    ("scar", "microvascular_obstruction_ml"),
+)
+"""Columns of what is measured where it is asked for, with the part of the summary that holds it; empty elsewhere."""
 
 COLUMNS = (
     ("case", "name", "volume", "status")
     + tuple(f"{structure.name}_ml" for structure in STRUCTURES)
-    + ("accepted", "agreement", "flags", "seconds", "warnings", "reason", "segmentation")
+    + ("accepted", "agreement", "flags", "seconds", "warnings", "reason", "segmentation", "lv_mass_g")
+    + tuple(name for _, name in READ_OUTS)
 )
 
 
@@ -52,6 +71,10 @@ def make_row(number: int, record: Mapping[str, Any]) -> Dict[str, Any]:
         row["agreement"] = "" if summary.get("agreement") is None else f"{summary['agreement']:.3f}"
         for name, volume in summary["volumes_ml"].items():
             row[f"{name}_ml"] = f"{volume:.2f}"
+        row["lv_mass_g"] = f"{summary['volumes_ml'][MYO.name] * MYOCARDIAL_DENSITY_G_PER_ML:.2f}"
+        for part, name in READ_OUTS:
+            value = (summary.get(part) or {}).get(name)
+            row[name] = "" if value is None else f"{value:.2f}"
     return row
 
 
