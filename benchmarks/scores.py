@@ -14,7 +14,7 @@ from typing import Any, Dict, List, Optional, Sequence
 import numpy as np
 
 from confuda.errors import UsageError
-from confuda.labels import STRUCTURES
+from confuda.labels import MYO, STRUCTURES
 
 NAMES = [structure.name for structure in STRUCTURES]
 NO_ADAPTATION = "none"
@@ -67,6 +67,8 @@ def group_by_run(rows: Sequence[Row]) -> Dict[str, List[Row]]:
 def summarise(rows: Sequence[Row]) -> Dict[str, Dict[str, Any]]:
     """The mean over cases of each run: Dice by structure and on average, HD95 in mm, seconds; and the cases' number.
 
+    ``muscle_ratio``: the median over cases of the muscle's volume divided by the reference's, where that has muscle.
+
     With a title above it this is what ``confuda bundle build --scores`` and the model card take; ``bundle`` says which
     bundle was measured.
     """
@@ -78,6 +80,10 @@ def summarise(rows: Sequence[Row]) -> Dict[str, Dict[str, Any]]:
         means["seconds"] = [row["summary"]["seconds"]["total"] for row in own]
         summary[run] = {name: round(float(np.mean(values)), 4) for name, values in means.items()}
         summary[run]["cases"] = len(own)
+        muscle = [row["scores"][MYO.name] for row in own]
+        ratios = [one["prediction_ml"] / one["reference_ml"] for one in muscle if one.get("reference_ml", 0) > 0]
+        if ratios:
+            summary[run]["muscle_ratio"] = round(float(np.median(ratios)), 3)
         summary[run]["bundle"] = own[0]["identity"].get("bundle")
     return summary
 

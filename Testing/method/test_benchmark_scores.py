@@ -42,6 +42,18 @@ def test_means_are_those_of_the_cases_by_run_and_preset():
     assert "| none | 2 | 0.600 | 0.600 | 0.400 | 0.600 | 5.0 |" in format_model_card(description)
 
 
+def test_the_muscles_volume_is_compared_with_the_experts_in_the_median():
+    rows = make_rows("none", [0.5, 0.6, 0.7]) + make_rows("confuda:few-shot", [0.8])
+    for row, (prediction, reference) in zip(rows, [(129, 100), (130, 100), (50, 100), (0, 0)]):
+        row["scores"]["MYO"].update(prediction_ml=float(prediction), reference_ml=float(reference))
+    means = scores.summarise(rows)
+    assert means["none"]["muscle_ratio"] == 1.29
+    assert "muscle_ratio" not in means["confuda:few-shot balanced"]  # no case with muscle
+    card = format_model_card({"spacing_mm": 1.5, "crop": 64, "segmenter": {}, "rain": {}, "scores": {"toys": means}})
+    assert "| none | 3 | 0.600 | 0.600 | 0.600 | 0.600 | 5.0 | 1.29 |" in card
+    assert "| HD95 mm | muscle / experts' |\n|---|---|---|---|---|---|---|---|\n" in card
+
+
 def test_paired_comparison_has_the_known_answers():
     source = [0.5, 0.6, 0.7, 0.8, 0.9]
     gains = [0.01, 0.02, 0.03, 0.04, -0.05]

@@ -45,7 +45,9 @@ def check_scores(scores: Any) -> None:
     """Make sure that measured scores have the form of ``scores.json`` of ``benchmarks/quality.py``.
 
     That is, by data set and run, the number of cases, their mean Dice (0 to 1) and their mean HD95 in mm:
-    ``{title: {run: {"cases": 5, "MYO": 0.75, "LV": 0.89, "RV": 0.88, "dice": 0.84, "hd95_mm": 7.4}}}``.
+    ``{title: {run: {"cases": 5, "MYO": 0.75, "LV": 0.89, "RV": 0.88, "dice": 0.84, "hd95_mm": 7.4}}}``. A run may also
+    have ``muscle_ratio``, the median of the muscle's volume divided by the experts': Slicer's panel tells it beside the
+    mass.
 
     Raises:
         InputError: naming what is missing.
@@ -58,6 +60,9 @@ def check_scores(scores: Any) -> None:
                 value = row.get(name) if isinstance(row, dict) else None
                 if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
                     raise InputError(f"The scores of '{run}' on '{title}' have no number for '{name}'.")
+            ratio = row.get("muscle_ratio", 1.0)
+            if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 0 < ratio < math.inf:
+                raise InputError(f"The scores of '{run}' on '{title}' have no number above 0 for 'muscle_ratio'.")
 
 
 def _format_scores(scores: Dict[str, Any]) -> List[str]:
@@ -71,8 +76,13 @@ def _format_scores(scores: Dict[str, Any]) -> List[str]:
             "| run | n | Dice MYO | Dice LV | Dice RV | Dice average | HD95 mm |",
             "|---|---|---|---|---|---|---|",
         ]
+        with_ratio = any("muscle_ratio" in row for row in runs.values())
+        if with_ratio:
+            lines[-2] += " muscle / experts' |"
+            lines[-1] += "---|"
         for run, row in runs.items():
             dice = " | ".join(f"{row[name]:.3f}" for name in ("MYO", "LV", "RV", "dice"))
-            lines.append(f"| {run} | {row['cases']} | {dice} | {row['hd95_mm']:.1f} |")
+            ratio = f" {row['muscle_ratio']:.2f} |" if "muscle_ratio" in row else " – |" if with_ratio else ""
+            lines.append(f"| {run} | {row['cases']} | {dice} | {row['hd95_mm']:.1f} |{ratio}")
         lines.append("")
     return lines
