@@ -15,7 +15,8 @@ from typing import Any, Dict, Optional, Sequence
 
 from scores import identify_bundle
 
-from confuda.bundle.format import load_bundle, read_description, save_bundle
+from confuda.bundle.description import read_description
+from confuda.bundle.format import load_bundle, save_bundle
 from confuda.bundle.model_card import check_scores
 from confuda.errors import BundleError, ConfudaError, InputError
 

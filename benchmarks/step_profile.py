@@ -10,7 +10,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from confuda.adaptation.loop import adapt
+from confuda.adaptation.runs import adapt
 from confuda.adaptation.settings import AdaptationSettings, make_settings
 from confuda.bundle.format import Bundle, load_bundle
 from confuda.device import has_fast_bfloat16

@@ -224,11 +224,11 @@ class _Run:
     def _find_extremes(self, center: Tuple[float, float]) -> Tuple[int, int]:
         """Frames near end-diastole and end-systole, from one view of each."""
         counts = []
-        predictor = self.segmenter.make_predictor()
         for number, frame in enumerate(self.frames):
             self.segmenter.observer.progress("find", number, len(self.frames), None)
             stack = ShortAxisStack(frame.image, self.segmenter.bundle.spacing_mm)
             crop = stack.crop(stack.locate(*center), self.segmenter.bundle.crop)
+            predictor = self.segmenter.make_predictor(stack)
             labels = clean_up(predictor.weigh(predictor.predict(crop.slices, NO_FLIP))).argmax(axis=0)
             counts.append(int((labels == LV.label).sum()))
         # A frame in which the network sees no LV at all is one that it fails on.

@@ -18,20 +18,22 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from confuda.adaptation.loop import adapt
 from confuda.adaptation.pace import Pace
+from confuda.adaptation.runs import adapt
 from confuda.adaptation.settings import DEFAULT_PRESET, METHODS, MODES, AdaptationSettings, make_settings
+from confuda.adaptation.strength import choose_strength
 from confuda.adaptation.target import choose_target_slices
 from confuda.bundle.exemplars import derive_bundle
 from confuda.bundle.format import Bundle, load_bundle
 from confuda.device import CPU, choose_device, release_memory
 from confuda.errors import InputError, UsageError, explain_memory_errors, is_out_of_memory
+from confuda.imaging.neighbours import count_offset, join_neighbours
 from confuda.imaging.stack import HeartCrop, ShortAxisStack
 from confuda.imaging.volume import Volume
 from confuda.inference.acceptance import Opinion, form_opinion, judge_adaptation, measure_voxel_ml
 from confuda.inference.heart import find_heart
 from confuda.inference.plausibility import find_doubt
-from confuda.inference.prediction import NO_FLIP, Predictor
+from confuda.inference.prediction import ALL_VIEWS, NO_FLIP, Predictor
 from confuda.labels import STRUCTURES
 from confuda.networks.drunet import DRUNet
 from confuda.result import Adapted, Look, Result, Verdict
@@ -182,8 +184,9 @@ class Segmenter:
         None where no slice of them does. For the arguments see :meth:`adapt_and_segment`."""
         looks = [looks] if isinstance(looks, Look) else list(looks)
         how = check_options(mode, method, preset, settings, slice)
+        how = choose_strength(how, [look.opinion.entropy for look in looks if look.opinion is not None] or [0.0])
         chosen = [_choose_slices(look, mode, slice) for look in looks]
-        target = np.concatenate([_need_heart(look).slices[numbers] for look, numbers in zip(looks, chosen)])
+        target = np.concatenate([self._make_samples(look)[numbers] for look, numbers in zip(looks, chosen)])
         if not len(target):
             self.warn("The network sees no heart in this volume: it was not adapted.")
             return None
@@ -250,7 +253,7 @@ class Segmenter:
 
     def _crop_on_heart(self, stack: ShortAxisStack, center: Optional[Tuple[float, float]]) -> Optional[HeartCrop]:
         if center is None:
-            found = find_heart(self.make_predictor(self.network), stack, self.bundle.crop)
+            found = find_heart(self.make_predictor(stack), stack, self.bundle.crop)
             return stack.crop(found, self.bundle.crop) if found is not None else None
         place = stack.locate(*center)
         if not all(-0.5 <= c <= count - 0.5 for c, count in zip(place, stack.grid.size)):
@@ -259,20 +262,27 @@ class Segmenter:
 
     def _ask(self, network: DRUNet, crop: HeartCrop) -> Opinion:
         return form_opinion(
-            self.make_predictor(network),
+            self.make_predictor(crop.stack, network),
             crop.slices,
             slice_distance_mm=crop.stack.slice_distance_mm,
             voxel_ml=measure_voxel_ml(crop),
         )
 
-    def make_predictor(self, network: Optional[DRUNet] = None) -> Predictor:
-        """For ``network``, the bundle's by default, with the bundle's class weights."""
+    def make_predictor(self, stack: ShortAxisStack, network: Optional[DRUNet] = None) -> Predictor:
+        """For ``stack`` and ``network``, the bundle's by default, with the bundle's class weights."""
+        asked = network if network is not None else self.network
+        views = ALL_VIEWS[: self.bundle.views]
         return Predictor(
-            network if network is not None else self.network, self.bundle.class_weights, self.observer.check_cancelled
+            asked, self.bundle.class_weights, self.observer.check_cancelled, stack.slice_distance_mm, views
         )
 
+    def _make_samples(self, look: Look) -> np.ndarray:
+        """The slices of the window around the heart as the network is shown them, (S, C, H, W)."""
+        offset = count_offset(look.stack.slice_distance_mm)
+        return join_neighbours(_need_heart(look).slices, self.network.channels, offset)
+
     def _draw(self, network: DRUNet, crop: HeartCrop) -> sitk.Image:
-        predictor = self.make_predictor(network)
+        predictor = self.make_predictor(crop.stack, network)
         return crop.restore(predictor.weigh(predictor.predict(crop.slices, NO_FLIP)))
 
     def _restore(self, look: Look, verdict: Optional[Verdict]) -> sitk.Image:

@@ -5,10 +5,12 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from confuda.adaptation.loop import Adaptation, adapt
+from confuda.adaptation.loop import Adaptation
+from confuda.adaptation.runs import adapt
 from confuda.adaptation.settings import PRESETS, AdaptationSettings, make_settings
 from confuda.adaptation.styles import TissueStyle
 from confuda.errors import Cancelled, UsageError
+from confuda.imaging.random_settings import Dice
 from confuda.imaging.stack import ShortAxisStack
 from confuda.inference.acceptance import Opinion, form_opinion, judge_adaptation
 from confuda.inference.heart import find_heart
@@ -119,7 +121,9 @@ def test_epsilon_moves_to_harder_styles(bundle, shifted) -> None:
     def measure_loss(epsilon):
         from confuda.losses.segmentation import compute_segmentation_loss
 
-        return compute_segmentation_loss(bundle.segmenter(adaptation.rain.stylise(content, code, epsilon)), labels)
+        return compute_segmentation_loss(
+            bundle.segmenter(adaptation.rain.stylise(content, code, epsilon)), labels[:, 0]
+        )
 
     epsilon = adaptation.epsilon.clone().requires_grad_(True)
     easy = measure_loss(epsilon)
@@ -156,9 +160,8 @@ def test_tissue_style_gives_each_class_the_targets_intensities() -> None:
     source = 0.1 + 0.3 * (labels == 1).float()[:, None] + 0.8 * (labels == 2).float()[:, None] + noise
     target = 0.6 - 0.5 * (labels == 1).float() + 0.2 * (labels == 2).float() + noise[:, 0]
     probabilities = torch.nn.functional.one_hot(labels, 4).permute(0, 3, 1, 2).float()
-    styled = TissueStyle(target, probabilities, 0.5, least_pixels=10).apply(
-        source, labels, torch.Generator().manual_seed(0)
-    )
+    style = TissueStyle(target, probabilities, 0.5, least_pixels=10)
+    styled = style.apply(Dice(torch.Generator().manual_seed(0)), source, labels[:, None])
     inner = {0: (slice(0, 5), slice(0, 5)), 1: (slice(9, 11), slice(12, 20)), 2: (slice(14, 18), slice(14, 18))}
     for number, place in inner.items():
         wanted = target[0][place].mean()
@@ -224,6 +227,8 @@ def test_every_view_is_turned_back_to_the_same_frame() -> None:
     """A network that answers pixel by pixel says the same in every view, if each comes back as it went."""
 
     class Threshold(torch.nn.Module):
+        channels = 1
+
         def __init__(self) -> None:
             super().__init__()
             self.weight = torch.nn.Parameter(torch.tensor([-9.0, 9.0]))

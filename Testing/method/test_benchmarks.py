@@ -11,7 +11,7 @@ from Testing.conftest import REPOSITORY, make_heart
 from Testing.method.test_benchmark_scores import make_rows
 
 from confuda.app.cli import main as run_confuda
-from confuda.bundle.format import FILE_NAMES, read_description
+from confuda.bundle.description import FILE_NAMES, read_description
 from confuda.bundle.model_card import format_model_card
 from confuda.errors import InputError, UsageError
 

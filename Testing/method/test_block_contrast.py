@@ -8,7 +8,7 @@ import torch
 from Testing.method.toy_adaptation import TINY, take_step_of_views
 from torch.nn import functional
 
-from confuda.imaging.augmentation import warp
+from confuda.imaging.random_geometry import warp
 from confuda.losses.blocks import contrast_blocks
 
 
@@ -128,7 +128,7 @@ def test_blockcl_brings_the_copy_back_into_the_targets_frame(bundle, dim, stride
     adaptation, views = take_step_of_views(bundle, dim[0], "blockcl", settings)
     position = torch.stack(torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij"))
     features = torch.cat([position, 64 - position])[None].repeat(3, 1, 1, 1)
-    copy = warp(features, None, views.motion)[0]
+    copy = warp(features, views.motion.repeat_interleave(4, 0))
 
     def compute_term(motion) -> float:
         target = views.target._replace(features=features)

@@ -5,9 +5,12 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from Testing.method.toy_neighbours import show_neighbours
 
 from confuda.app.cli import main
-from confuda.bundle.format import SHIPPED_BUNDLE, load_bundle, read_description, save_bundle, verify_bundle
+from confuda.bundle.description import read_description
+from confuda.bundle.format import SHIPPED_BUNDLE, hash_file, load_bundle, save_bundle, verify_bundle
 from confuda.errors import BundleError, InputError
 
 
@@ -68,6 +71,9 @@ def test_shipped_bundle_is_whole_small_and_says_what_it_is() -> None:
         ({"class_weights": [1, 4, 1]}, "class_weights"),
         ({"class_weights": [1, 0, 1, 1]}, "class_weights"),
         ({"class_weights": [1, "4", 1, 1]}, "class_weights"),
+        ({"views": 3}, "views"),
+        ({"views": "8"}, "views"),
+        ({"views": [4]}, "views"),
         ({"segmenter": {"width": 10**9}}, "sizes"),
         ({"segmenter": {"width": 8, "normalisation": "instance"}}, "does not fit"),
         ({"segmenter": {"width": 4, "normalisation": "unheard"}}, "does not fit"),
@@ -77,6 +83,92 @@ def test_foreign_descriptions_are_refused(copied, fields, word) -> None:
     change_description(copied, **fields)
     with pytest.raises(BundleError, match=word):
         load_bundle(copied)
+
+
+@pytest.fixture
+def between(bundle, tmp_path):
+    """The folder of a bundle of format 2, whose network has three channels."""
+    save_bundle(show_neighbours(bundle), tmp_path / "between")
+    return tmp_path / "between"
+
+
+def change_tensors(folder, **tensors) -> None:
+    """Other exemplars, of which bundle.json knows; None leaves one out."""
+    path = folder / "source.safetensors"
+    changed = {**load_file(path), **tensors}
+    save_file({name: value for name, value in changed.items() if value is not None}, path)
+    change_description(folder, files={**read_description(folder)["files"], path.name: hash_file(path)})
+
+
+@pytest.mark.parametrize(
+    "settings, word",
+    [
+        ({"channels": 2}, "channels"),
+        ({"channels": 0}, "channels"),
+        ({"channels": True}, "channels"),
+        ({"channels": "3"}, "channels"),
+        ({"channels": [3]}, "channels"),
+        ({"channels": 3.0}, "channels"),
+        ({"channels": 1}, "does not fit"),
+        ({"widths": [4, 8, 16]}, "does not fit"),
+        ({"widths": [8, 8, 16, 32]}, "does not fit"),
+        ({"widths": [4, 8, 16, 64]}, "does not fit"),
+        ({"widths": [4, 8, 16, 10**9]}, "out of range"),
+        ({"widths": [4, 8, 16, "32"]}, "out of range"),
+        ({"widths": [4, 8, 16, -32]}, "out of range"),
+        ({"widths": [4] * 1000}, "out of range"),
+        ({"widths": "4"}, "out of range"),
+        ({"widths": None}, "out of range"),
+        ({"bottleneck": 0}, "out of range"),
+        ({"bottleneck": 2048}, "does not fit"),
+        ({"bottleneck": 64.0}, "out of range"),
+        ({"classes": 7}, "unknown settings"),
+        ({"depth": 3}, "unknown settings"),
+    ],
+)
+def test_networks_of_format_2_that_cannot_be_are_refused(between, settings, word) -> None:
+    own = read_description(between)["segmenter"]
+    assert load_bundle(between).segmenter.channels == 3
+    change_description(between, segmenter={**own, **settings})
+    with pytest.raises(BundleError, match=word):
+        load_bundle(between)
+
+
+def test_format_1_knows_no_channels(between) -> None:
+    change_description(between, format_version=1)
+    with pytest.raises(BundleError, match="unknown settings of the segmenter for format 1"):
+        load_bundle(between)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"samples": torch.tensor([[0, 0, 1], [17, 18, 19]])},
+        {"samples": torch.tensor([[-1, 0, 1]])},
+        {"samples": torch.tensor([[0, 1]])},
+        {"samples": torch.tensor([0, 1, 2])},
+        {"samples": torch.zeros((0, 3), dtype=torch.int64)},
+        {"samples": torch.tensor([[0.0, 0.0, 1.0]])},
+        {"samples": None},
+        {"labels": None},
+        {"labels": torch.zeros(7, dtype=torch.uint8)},
+        {"labels": torch.zeros((18, 96, 96), dtype=torch.uint8)},
+        {"labels": torch.zeros(18 * 96 * 24, dtype=torch.float32)},
+        {"labels": torch.zeros(18 * 96 * 24, dtype=torch.int64)},
+        {"labels": torch.zeros(18 * 96 * 24 + 1, dtype=torch.uint8)},
+        {"images": torch.zeros((18, 32, 32), dtype=torch.uint8)},
+        {"images": torch.zeros((), dtype=torch.uint8)},
+        {"images": torch.zeros(18 * 96 * 96, dtype=torch.uint8)},
+    ],
+    ids=lambda change: ", ".join(
+        f"{name} {'missing' if value is None else list(value.shape)}" for name, value in change.items()
+    ),
+)
+def test_exemplars_of_format_2_that_do_not_fit_are_refused(between, change) -> None:
+    assert len(load_bundle(between).images) == 18
+    change_tensors(between, **change)
+    with pytest.raises(BundleError, match="source.safetensors"):
+        load_bundle(between)
 
 
 def test_missing_pieces_are_named(copied, tmp_path) -> None:
@@ -89,8 +181,6 @@ def test_missing_pieces_are_named(copied, tmp_path) -> None:
 
 def test_a_pickle_is_never_read(copied) -> None:
     torch.save({"weight": torch.zeros(1)}, copied / "segmenter.safetensors")
-    from confuda.bundle.format import hash_file
-
     files = {**read_description(copied)["files"], "segmenter.safetensors": hash_file(copied / "segmenter.safetensors")}
     change_description(copied, files=files)
     with pytest.raises(BundleError, match="cannot be read"):

@@ -15,7 +15,8 @@ from Testing.torture.non_hearts import make_non_heart
 pytest.importorskip("distributed", reason="needs dask and distributed")
 
 from confuda.app.cli import main
-from confuda.bundle.format import load_bundle, read_description
+from confuda.bundle.description import read_description
+from confuda.bundle.format import load_bundle
 from confuda.cohort.command import LOCK_NAME
 from confuda.io.lock import hold_lock
 

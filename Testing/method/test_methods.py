@@ -12,9 +12,9 @@ import torch
 from Testing.method.toy_adaptation import ADVERSARIAL, CPU, STEP, TINY, make_game, take_step_of_views
 from Testing.packaging.documents import run_examples
 
-from confuda.adaptation.loop import adapt
 from confuda.adaptation.methods import METHOD_CLASSES
 from confuda.adaptation.methods.base import Views
+from confuda.adaptation.runs import adapt
 from confuda.adaptation.settings import METHODS, make_settings
 from confuda.app.cli import main
 from confuda.benchmark.plan import ABLATIONS
@@ -126,7 +126,7 @@ def check_that_terms_pull(adaptation) -> None:
     def compute_cost() -> torch.Tensor:
         torch.manual_seed(0)
         first, *others = adaptation._look([source, stylised, target, augmented])
-        views = Views(labels, first._replace(features=banked), *others, motion=motion, progress=1.0)
+        views = Views(labels[:, 0], first._replace(features=banked), *others, motion=motion, progress=1.0)
         return torch.stack(list(copy.deepcopy(adaptation.method).compute_terms(views).values())).sum()
 
     adaptation.optimizer.zero_grad()

@@ -8,7 +8,8 @@ import SimpleITK as sitk
 from Testing.conftest import SAMPLE, SAMPLE_TRUTH
 
 from confuda.app.cli import main
-from confuda.bundle.format import SHIPPED_BUNDLE, read_description
+from confuda.bundle.description import read_description
+from confuda.bundle.format import SHIPPED_BUNDLE
 from confuda.io.segmentation_file import read_segmentation
 from confuda.measure.metrics import evaluate
 

@@ -9,19 +9,11 @@ import pytest
 import SimpleITK as sitk
 import torch
 from Testing.conftest import make_heart
+from Testing.method.toy_acdc import write_patients
 
 from confuda.app.cli import main
 from confuda.bundle.format import load_bundle
 from confuda.errors import InputError
-from confuda.imaging.augmentation import (
-    ContrastSettings,
-    GeometrySettings,
-    map_intensity,
-    randomise_contrast,
-    recolour_classes,
-    sample_grid,
-    warp,
-)
 from confuda.training.acdc import find_acdc_cases, load_slices, split_acdc_cases
 from confuda.training.checkpoint import load_checkpoint
 from confuda.training.segmenter import SegmenterSettings, train_segmenter
@@ -32,18 +24,7 @@ SMALL = ["--set", "width=4", "--set", "batch=2", "--set", "crop=64", "--set", "w
 @pytest.fixture(scope="module")
 def toy_acdc(tmp_path_factory) -> Path:
     """Four patients in ACDC's layout and with its label values; patient010 is held out."""
-    folder = tmp_path_factory.mktemp("acdc")
-    for number in (1, 2, 3, 10):
-        patient = folder / f"patient{number:03d}"
-        patient.mkdir()
-        image, truth = make_heart(slices=3, seed=number)
-        own = np.array([0, 2, 3, 1], np.uint8)[sitk.GetArrayFromImage(truth)]
-        labels = sitk.GetImageFromArray(own)
-        labels.CopyInformation(truth)
-        for frame in ("frame01", "frame12"):
-            sitk.WriteImage(image, str(patient / f"patient{number:03d}_{frame}.nii.gz"))
-            sitk.WriteImage(labels, str(patient / f"patient{number:03d}_{frame}_gt.nii.gz"))
-    return folder
+    return write_patients(tmp_path_factory.mktemp("acdc"), (1, 2, 3, 10))
 
 
 def test_loader_maps_labels_by_name_and_centres_the_heart(toy_acdc) -> None:
@@ -73,84 +54,6 @@ def test_neighbours_stay_in_their_volume(toy_acdc) -> None:
     index = np.arange(6)
     np.testing.assert_array_equal(slices.neighbour(index, np.ones(6, int)), [1, 2, 2, 4, 5, 5])
     np.testing.assert_array_equal(slices.neighbour(index, -np.ones(6, int)), [0, 0, 1, 3, 3, 4])
-
-
-def test_image_and_labels_move_together() -> None:
-    labels = torch.zeros(4, 96, 96, dtype=torch.long)
-    labels[:, 30:50, 40:70] = 2
-    grid = sample_grid(4, (96, 96), 64, GeometrySettings(), torch.Generator().manual_seed(0))
-    image, moved = warp((labels == 2).float()[:, None], labels, grid)
-    agreement = ((image[:, 0] > 0.5) == (moved == 2)).float().mean()
-    assert agreement > 0.999
-
-
-def test_geometry_without_motion_is_the_central_window() -> None:
-    still = GeometrySettings(0.0, False, (1.0, 1.0), 0.0, 0.0, 0.0, 0.0, 0.0)
-    images = torch.rand(2, 1, 96, 96)
-    moved, _ = warp(images, None, sample_grid(2, (96, 96), 64, still))
-    torch.testing.assert_close(moved, images[:, :, 16:80, 16:80], atol=1e-4, rtol=1e-4)
-
-
-def test_random_contrast_keeps_range_and_anatomy() -> None:
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.zeros(16, 64, 64, dtype=torch.long)
-    labels[:, 10:50, 10:50] = 1
-    labels[:, 20:40, 20:40] = 2
-    images = 0.2 + 0.5 * (labels == 2).float()[:, None] + 0.05 * torch.rand(16, 1, 64, 64)
-    changed = randomise_contrast(images, labels, ContrastSettings(), generator)
-    assert changed.shape == images.shape and 0 <= changed.min() and changed.max() <= 1
-    assert torch.isfinite(changed).all()
-    # Blood is not always the bright one any more.
-    blood = (changed[:, 0] * (labels == 2)).sum((1, 2)) / (labels == 2).sum((1, 2))
-    muscle = (changed[:, 0] * (labels == 1)).sum((1, 2)) / (labels == 1).sum((1, 2))
-    assert (blood > muscle).any() and (blood < muscle).any()
-
-
-def paint_plain_heart() -> tuple:
-    """Sixteen equal images of a wall (0.3) around blood (0.8), and their labels."""
-    labels = torch.zeros(16, 64, 64, dtype=torch.long)
-    labels[:, 10:50, 10:50] = 1
-    labels[:, 20:40, 20:40] = 2
-    return 0.1 + 0.2 * (labels == 1).float()[:, None] + 0.7 * (labels == 2).float()[:, None], labels
-
-
-def only(**chances: float) -> ContrastSettings:
-    """Nothing random but new class contrast and ``chances``."""
-    names = ("intensity_map", "gamma", "bias_field", "blur", "coarse", "noise", "padding", "late_enhancement")
-    return ContrastSettings(**{**dict.fromkeys(names, 0.0), "class_contrast": 1.0, "black_blood": 0.0, **chances})
-
-
-def test_scars_start_at_the_endocardium() -> None:
-    images, labels = paint_plain_heart()
-
-    def paint(scar: float) -> torch.Tensor:
-        settings = only(late_enhancement=1.0, scar=scar, endocardial_scar=1.0, dark_core=0.0)
-        return recolour_classes(images, labels, settings, torch.Generator().manual_seed(1))[:, 0]
-
-    scar = (paint(1.0) - paint(0.0)).abs() > 0.05
-    assert scar.any() and not (scar & (labels == 0)).any()
-    inner, outer = torch.zeros_like(labels, dtype=torch.bool), torch.zeros_like(labels, dtype=torch.bool)
-    inner[:, 17:43, 17:43] = True
-    outer[:, 10:50, 10:50] = True
-    outer[:, 13:47, 13:47] = False
-    assert scar[inner & (labels == 1)].float().mean() > 1.5 * scar[outer].float().mean()
-
-
-def test_black_blood_is_darker_than_muscle() -> None:
-    images, labels = paint_plain_heart()
-    settings = only(black_blood=1.0, slow_flow=0.0)
-    changed = recolour_classes(images, labels, settings, torch.Generator().manual_seed(0))[:, 0]
-    blood = torch.stack([image[label == 2].mean() for image, label in zip(changed, labels)])
-    muscle = torch.stack([image[label == 1].mean() for image, label in zip(changed, labels)])
-    assert (blood < muscle).float().mean() > 0.8 and blood.max() < 0.35
-
-
-def test_intensity_maps_are_monotone_or_not() -> None:
-    ramp = torch.linspace(0, 1, 64).expand(200, 1, 1, 64)
-    mapped = map_intensity(ramp, torch.Generator().manual_seed(0))
-    steps = mapped[:, 0, 0].diff(dim=1)
-    rising, falling = (steps >= -1e-6).all(1), (steps <= 1e-6).all(1)
-    assert 70 < rising.sum() < 160 and falling.sum() > 10 and (~rising & ~falling).sum() > 20
 
 
 @pytest.mark.slow

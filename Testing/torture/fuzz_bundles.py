@@ -64,7 +64,8 @@ def make_tiny_bundle(folder: Path) -> Path:
 
 def edit_bundle(folder: Path, edit: BundleEdit) -> None:
     """Change the bundle in ``folder``."""
-    from confuda.bundle.format import DESCRIPTION_NAME, FILE_NAMES, hash_file
+    from confuda.bundle.description import DESCRIPTION_NAME, FILE_NAMES
+    from confuda.bundle.format import hash_file
 
     path = folder / edit.file
     content = path.read_bytes()

@@ -66,7 +66,8 @@ def test_damaged_file(name, kind, tmp_path, seen) -> None:
 @pytest.mark.parametrize(
     "fields, word",
     [
-        pytest.param({"format_version": 2}, "update ConFUDA", id="of a newer format"),
+        pytest.param({"format_version": 3}, "update ConFUDA", id="of a newer format"),
+        pytest.param({"format_version": 2}, "does not fit", id="of format 2 with labels of format 1"),
         pytest.param({"format": "other"}, "ConFUDA bundle", id="of another program"),
         pytest.param(
             {"segmenter": {"width": 1024, "normalisation": "instance"}}, "does not fit", id="a network of 60 GB"

@@ -43,7 +43,7 @@ def small_gpu(batch, cpu_batch=10**6):
     import torch
 
     from confuda import device, segmenter
-    from confuda.adaptation import loop as adapt
+    from confuda.adaptation import runs as adapt
     from confuda.networks.drunet import DRUNet
 
     gpu = torch.device("cpu:0")

@@ -6,9 +6,8 @@ segmenter. No label of the target is used anywhere.
 """
 
 import copy
-import dataclasses
 from dataclasses import dataclass, field
-from typing import Callable, Dict, List, Optional, Sequence
+from typing import Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 import torch
@@ -21,22 +20,37 @@ from confuda.adaptation.methods.base import Method, ViewOutput, Views, decay_rat
 from confuda.adaptation.settings import AdaptationSettings
 from confuda.adaptation.styles import TissueStyle
 from confuda.bundle.format import Bundle
-from confuda.device import CPU, compute_in_mixed_precision, release_memory
-from confuda.errors import is_out_of_memory
-from confuda.imaging.augmentation import ContrastSettings, GeometrySettings, randomise_contrast, sample_grid, warp
+from confuda.device import compute_in_mixed_precision
+from confuda.imaging.disturbance import disturb
+from confuda.imaging.random_contrast import map_intensity
+from confuda.imaging.random_geometry import draw_grid, warp, warp_labels
+from confuda.imaging.random_settings import Dice, RandomSettings
+from confuda.imaging.randomisation import randomise
 from confuda.inference.prediction import Predictor, clean_up
 from confuda.losses.segmentation import compute_segmentation_loss
 from confuda.networks.drunet import DRUNet
 
-SOURCE_GEOMETRY = GeometrySettings(shift=10.0, far_probability=0.0, elastic=2.0)
-TARGET_GEOMETRY = GeometrySettings(rotation=180.0, scale=(0.85, 1.2), shift=8.0, far_probability=0.0, elastic=3.0)
-"""Affine and elastic motion of the augmented target copy ("heavy augmentations", section 3.1)."""
+SOURCE_RANDOM = RandomSettings(scale=(0.75, 1.35), shift_mm=15.0, far_shift=0.0, elastic_mm=3.0, partial_volume=0.0)
+"""Motion and contrast of the source images: those of pretraining, but that the heart stays in the window."""
 
-SOURCE_CONTRAST = ContrastSettings()
-COPY_CONTRAST = ContrastSettings(
-    intensity_map=0.3, class_contrast=0.0, gamma=0.5, bias_field=0.5, blur=0.4, coarse=0.2, noise=0.6, padding=0.0
+COPY_RANDOM = RandomSettings(
+    scale=(0.85, 1.2),
+    shift_mm=12.0,
+    far_shift=0.0,
+    elastic_mm=4.5,
+    misalignment_mm=0.0,
+    blur=0.4,
+    noise=0.6,
+    strong_noise=0.0,
+    ghosts=0.0,
+    spikes=0.0,
+    voids=0.0,
+    padding=0.0,
 )
-"""Changes that need no labels: for the augmented target copy and for images that were given the target's style."""
+"""Motion and disturbance of the augmented target copy ("heavy augmentations", section 3.1)."""
+
+COPY_MAP = 0.3
+"""Share of the copies, and of the images in tissue style, whose intensities are mapped at random."""
 
 DROPOUT_SHARE = 0.1
 """Share of the pixels, in blocks of 8 x 8, that random dropout blanks in the augmented target copy."""
@@ -57,11 +71,12 @@ StepReport = Callable[[int, int, Dict[str, float], DRUNet], None]
 
 
 class Adaptation:
-    """One run of :func:`adapt`: what it holds between steps.
+    """One run of :func:`confuda.adaptation.runs.adapt`: what it holds between steps.
 
     Args:
         bundle: the source side; its network is copied, never changed.
-        target: slices (T, H, W) in [0, 1] to adapt to; one of them in one-shot mode.
+        target: slices (T, H, W) in [0, 1] to adapt to, or samples (T, C, H, W) with the neighbours that the network is
+            shown; one of them in one-shot mode.
         method: name of the method.
         settings: see :class:`AdaptationSettings`.
         device: where to compute.
@@ -82,10 +97,14 @@ class Adaptation:
         self.device = device
         self.bundle = bundle
         # One stream each: at the same seed all methods see the same source and target images, whatever else they draw.
-        self.source_generator, self.target_generator, self.style_generator = (
-            torch.Generator().manual_seed(int(state)) for state in np.random.SeedSequence(abs(seed)).generate_state(3)
+        self.source_dice, self.target_dice, self.style_dice = (
+            Dice(torch.Generator().manual_seed(int(state)))
+            for state in np.random.SeedSequence(abs(seed)).generate_state(3)
         )
-        self.target = torch.from_numpy(np.ascontiguousarray(target, dtype=np.float32))[:, None]
+        self.target = torch.from_numpy(np.ascontiguousarray(target, dtype=np.float32))
+        if self.target.dim() == 3:
+            self.target = self.target[:, None].expand(-1, bundle.segmenter.channels, -1, -1)
+        self.middle = self.target.shape[1] // 2
         self.network = (
             copy.deepcopy(bundle.segmenter).requires_grad_(True).to(device, memory_format=torch.channels_last)
         )
@@ -96,7 +115,7 @@ class Adaptation:
         self.method: Method = METHOD_CLASSES[method](settings, copy.deepcopy(bundle.bank).to(device))
         self.method.networks.to(device)
         self.optimizer = self._make_optimizer()
-        self.epsilon = torch.randn((settings.source_batch, self.rain.latent), generator=self.style_generator)
+        self.epsilon = self.style_dice.normal((settings.source_batch, self.rain.latent))
         self.pseudo_labels: Optional[Tensor] = None
         self.trust: Optional[Tensor] = None
         self.tissue: Optional[TissueStyle] = None
@@ -128,7 +147,7 @@ class Adaptation:
         if not self.method.uses_target or not (by_tissue or self.settings.lambda_self > 0):
             return
         predictor = Predictor(self.averaged.module, self.bundle.class_weights)
-        probabilities = predictor.weigh(predictor.predict(self.target[:, 0].numpy()))
+        probabilities = predictor.weigh(predictor.predict(self.target.numpy()))
         cleaned = torch.from_numpy(clean_up(probabilities)).transpose(0, 1)
         original = torch.from_numpy(probabilities).transpose(0, 1)
         best, label = cleaned.max(dim=1)
@@ -137,7 +156,9 @@ class Adaptation:
         agreed = label == original.argmax(dim=1)
         self.trust = ((best >= self.settings.confidence) & agreed).float()
         if by_tissue:
-            self.tissue = TissueStyle(self.target[:, 0], cleaned * self.trust[:, None], self.settings.confidence)
+            self.tissue = TissueStyle(
+                self.target[:, self.middle], cleaned * self.trust[:, None], self.settings.confidence
+            )
 
     def _take_step(self, step: int) -> Dict[str, float]:
         settings, device = self.settings, self.device
@@ -147,14 +168,10 @@ class Adaptation:
         target, augmented, motion, copy_labels, copy_trust = self._draw_target()
         adversarial = self.method.uses_style and progress >= settings.warmup_share and settings.epsilon_step > 0
         if not adversarial:
-            self.epsilon = torch.randn(self.epsilon.shape, generator=self.style_generator)
+            self.epsilon = self.style_dice.normal(tuple(self.epsilon.shape))
         epsilon = self.epsilon.to(device).requires_grad_(adversarial)
-        source = (
-            randomise_contrast(images, labels, SOURCE_CONTRAST, self.source_generator)
-            if settings.randomise_source
-            else images
-        )
-        labels_here = labels.to(device)
+        source = randomise(self.source_dice, images, labels, SOURCE_RANDOM) if settings.randomise_source else images
+        labels_here = labels[:, self.middle].to(device)
 
         with compute_in_mixed_precision(device):
             stylised = self._stylise(images, labels, epsilon) if self.method.uses_style else images[:0].to(device)
@@ -184,52 +201,66 @@ class Adaptation:
         """Polynomial decay (section 3.1), after a short rise for AdamW, whose first steps know no scale."""
         rise = min(1.0, (progress + 0.02) / 0.1) if self.settings.optimizer == "adamw" else 1.0
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * rise * decay_rate(progress)
+            group["lr"] = self.settings.learning_rate * (self.settings.strength or 1.0) * rise * decay_rate(progress)
 
-    def _draw_source(self) -> List[Tensor]:
-        """Exemplars (B, 1, H, W) in random geometry, with labels (B, H, W)."""
-        chosen = torch.randint(len(self.bundle.images), (self.settings.source_batch,), generator=self.source_generator)
-        images, labels = self.bundle.images[chosen], self.bundle.labels[chosen]
-        grid = sample_grid(len(images), images.shape[2:], self.bundle.crop, SOURCE_GEOMETRY, self.source_generator)
-        return list(warp(images, labels, grid))
+    def _draw_source(self) -> Tuple[Tensor, Tensor]:
+        """Exemplars in random geometry with their labels, (B, C, H, W)."""
+        dice, size = self.source_dice, self.settings.source_batch
+        images, labels = self.bundle.get_samples(dice.integers((size,), len(self.bundle.samples)))
+        grid = self._draw_grid(dice, images, self.bundle.crop, SOURCE_RANDOM)
+        return warp(images, grid), warp_labels(labels, grid)
 
-    def _draw_target(self) -> List[Optional[Tensor]]:
-        """Target slices (B, 1, H, W), their augmented copies, the grid (B, H, W, 2) that moved these, and the copies'
+    def _draw_grid(self, dice: Dice, images: Tensor, size: int, random: RandomSettings) -> Tensor:
+        spacing = self.bundle.spacing_mm
+        return draw_grid(dice, len(images), images.shape[1], images.shape[-1], size, (spacing, spacing), random)
+
+    def _draw_target(self) -> Tuple[Tensor, Tensor, Tensor, Optional[Tensor], Optional[Tensor]]:
+        """Target samples (B, C, H, W), their augmented copies, the grid (B, H, W, 2) that moved these, and the copies'
         pseudo-labels and trust (B, H, W). B is 0 for a method that uses no target."""
         if not self.method.uses_target:
             nothing = self.target[:0]
-            return [nothing, nothing, nothing.new_zeros(0, *nothing.shape[2:], 2), None, None]
-        chosen = torch.randint(len(self.target), (self.settings.target_batch,), generator=self.target_generator)
+            return nothing, nothing, nothing.new_zeros(0, *nothing.shape[2:], 2), None, None
+        dice = self.target_dice
+        chosen = dice.integers((self.settings.target_batch,), len(self.target))
         target = self.target[chosen]
-        grid = sample_grid(len(target), target.shape[2:], target.shape[-1], TARGET_GEOMETRY, self.target_generator)
-        moved, _ = warp(target, None, grid)
-        changed = randomise_contrast(moved, None, COPY_CONTRAST, self.target_generator)
-        augmented = _drop_blocks(changed, self.target_generator)
-        if self.pseudo_labels is None:
-            return [target, augmented, grid, None, None]
-        _, labels = warp(target, self.pseudo_labels[chosen], grid)
-        _, trust = warp(target, self.trust[chosen].long(), grid)
-        return [target, augmented, grid, labels, trust.float()]
+        grid = self._draw_grid(dice, target, target.shape[-1], COPY_RANDOM)
+        augmented = _drop_blocks(dice, self._change(dice, warp(target, grid)))
+        motion = grid.reshape(*target.shape[:2], *grid.shape[1:])[:, self.middle]
+        if self.pseudo_labels is None or self.trust is None:
+            return target, augmented, motion, None, None
+        labels = warp_labels(self.pseudo_labels[chosen][:, None], motion)[:, 0]
+        trust = warp_labels(self.trust[chosen][:, None], motion)[:, 0]
+        return target, augmented, motion, labels, trust.float()
+
+    @staticmethod
+    def _change(dice: Dice, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) as another scan of the same contrast might be."""
+        mapped = torch.where(dice.chance(len(images), COPY_MAP), map_intensity(dice, images), images)
+        return disturb(dice, mapped, COPY_RANDOM)
 
     def _stylise(self, images: Tensor, labels: Tensor, epsilon: Tensor) -> Tensor:
-        """Source images in the target's style: by RAIN, the last ``tissue_share`` of them by tissue style."""
-        count = len(images)
+        """Source samples (B, C, H, W) in the target's style: by RAIN, the last ``tissue_share`` of them by tissue
+        style."""
+        count, channels = images.shape[:2]
         by_tissue = int(round(self.settings.tissue_share * count)) if self.tissue is not None else 0
         by_rain = count - by_tissue
         parts = []
         if by_rain:
-            here = images[:by_rain].to(self.device)
-            chosen = torch.randint(len(self.target), (by_rain,), generator=self.style_generator)
+            # RAIN sees single slices: those of a sample get one style.
+            here = images[:by_rain].to(self.device).flatten(0, 1)[:, None]
+            chosen = self.style_dice.integers((by_rain,), len(self.target))
             with torch.no_grad():
                 content = self.rain.encoder(here)[-1]
-                code = self.rain.encode_style(self.target[chosen].to(self.device))
+                code = self.rain.encode_style(self.target[chosen, self.middle][:, None].to(self.device))
                 # What the decoder cannot draw even in the image's own style: fine edges, which carry the labels.
                 detail = here - self.rain.decoder(content).float() if self.settings.keep_detail else 0.0
-            styled = self.rain.stylise(content.float(), code, epsilon[:by_rain]).float()
-            parts.append((styled + detail).clamp(0, 1))
+            code = type(code)(*(part.repeat_interleave(channels, 0) for part in code))
+            noise = epsilon[:by_rain].repeat_interleave(channels, 0)
+            styled = self.rain.stylise(content.float(), code, noise).float()
+            parts.append((styled + detail).clamp(0, 1)[:, 0].unflatten(0, (by_rain, channels)))
         if by_tissue:
-            styled = self.tissue.apply(images[by_rain:], labels[by_rain:], self.style_generator)
-            parts.append(randomise_contrast(styled, None, COPY_CONTRAST, self.style_generator).to(self.device))
+            styled = self.tissue.apply(self.style_dice, images[by_rain:], labels[by_rain:])
+            parts.append(self._change(self.style_dice, styled).to(self.device))
         return torch.cat(parts)
 
     def _look(self, kinds: List[Tensor]) -> List[ViewOutput]:
@@ -254,89 +285,6 @@ class Adaptation:
         self.epsilon = moved * (most / moved.norm(dim=1, keepdim=True).clamp_min(most))
 
 
-def _drop_blocks(images: Tensor, generator: torch.Generator) -> Tensor:
-    coarse = torch.rand((len(images), 1, images.shape[2] // 8, images.shape[3] // 8), generator=generator)
+def _drop_blocks(dice: Dice, images: Tensor) -> Tensor:
+    coarse = dice.uniform((len(images), 1, images.shape[2] // 8, images.shape[3] // 8))
     return images * F.interpolate((coarse >= DROPOUT_SHARE).float(), size=images.shape[2:], mode="nearest")
-
-
-def adapt(
-    bundle: Bundle,
-    target: np.ndarray,
-    method: str = "confuda",
-    settings: Optional[AdaptationSettings] = None,
-    device: Optional[torch.device] = None,
-    seed: int = 0,
-    report: Optional[StepReport] = None,
-    warn: Optional[Callable[[str], None]] = None,
-) -> AdaptationResult:
-    """Adapt the bundle's network to ``target`` slices (T, H, W) in [0, 1]; see :class:`Adaptation`.
-
-    The steps are shared out among ``settings.runs`` runs, which all begin with the bundle's network and draw other
-    images and styles; the weights that they end with are averaged. A single run of few steps depends on what it happens
-    to draw.
-
-    Where memory does not suffice, it begins anew with half as many images a step, and says so through ``warn``; the
-    error of one source and one target image is the caller's.
-    """
-    settings = settings or AdaptationSettings()
-    while True:
-        try:
-            return _average_runs(bundle, target, method, settings, device or CPU, seed, report)
-        except (MemoryError, RuntimeError) as error:
-            if max(settings.source_batch, settings.target_batch) == 1 or not is_out_of_memory(error):
-                raise
-        # Beyond the except clause, whose error holds on to what the attempt had allocated.
-        release_memory()
-        settings = dataclasses.replace(
-            settings, source_batch=(settings.source_batch + 1) // 2, target_batch=(settings.target_batch + 1) // 2
-        )
-        if warn is not None:
-            sizes = f"{settings.source_batch} source and {settings.target_batch} target images a step"
-            warn(f"Memory was short: adaptation was done with {sizes}, and may be a little worse.")
-
-
-def _average_runs(
-    bundle: Bundle,
-    target: np.ndarray,
-    method: str,
-    settings: AdaptationSettings,
-    device: torch.device,
-    seed: int,
-    report: Optional[StepReport],
-) -> AdaptationResult:
-    count = min(settings.runs, settings.steps)
-    done = 0
-
-    def tell(step: int, _: int, losses: Dict[str, float], network: DRUNet) -> None:
-        report(done + step, settings.steps, losses, network)
-
-    results = []
-    for number in range(count):
-        steps = settings.steps // count + (number < settings.steps % count)
-        # The seeds of two users' neighbouring seeds do not overlap.
-        run = Adaptation(
-            bundle, target, method, dataclasses.replace(settings, steps=steps), device, seed * count + number
-        )
-        results.append(run.run(tell if report is not None else None))
-        done += steps
-    networks = [result.network for result in results]
-    network = _average(networks) if count > 1 else networks[0]
-    return AdaptationResult(network, settings.steps, _average_losses([result.losses for result in results]))
-
-
-@torch.no_grad()
-def _average(networks: Sequence[DRUNet]) -> DRUNet:
-    """A network in evaluation mode whose weights are the mean of those of ``networks``."""
-    mean = copy.deepcopy(networks[0]).eval()
-    states = [network.state_dict() for network in networks]
-    for name, value in mean.state_dict().items():
-        if value.is_floating_point():
-            parts = [state[name].to(torch.float64) * (1 / len(states)) for state in states]
-            value.copy_(torch.stack(parts).sum(dim=0))
-    return mean
-
-
-def _average_losses(runs: Sequence[List[Dict[str, float]]]) -> List[Dict[str, float]]:
-    """Of runs whose lengths differ by one at most: the mean losses of their first steps, second steps and so on."""
-    steps = [[run[number] for run in runs if number < len(run)] for number in range(max(map(len, runs)))]
-    return [{name: float(np.mean([losses[name] for losses in step])) for name in step[0]} for step in steps]

@@ -30,6 +30,8 @@ class AdaptationSettings:
 
     steps: optimiser steps of all runs together. runs: how many times the network is adapted from the beginning, each
     time with other random images and styles; the weights that the runs end with are averaged.
+    strength: what the learning rate is multiplied by; 0 chooses by need (``confuda.adaptation.strength``), and is 1
+    where nothing is known of the need.
     source_batch, target_batch: images of each kind a step (stylised sources come on top, as many as sources; augmented
     targets, as many as targets). learning_rate with optimizer "adamw" or "sgd".
     average_decay: of the running average of the weights that is kept in the end; 0 keeps the last weights.
@@ -52,6 +54,7 @@ class AdaptationSettings:
 
     steps: int = 60
     runs: int = 1
+    strength: float = 0.0
     source_batch: int = 4
     target_batch: int = 3
     optimizer: str = "adamw"
@@ -111,12 +114,13 @@ _BRISK: Dict[str, Any] = {
 }
 
 PRESETS: Dict[str, AdaptationSettings] = {
-    "fast": AdaptationSettings(steps=30, runs=3, **_BRISK),
-    "balanced": AdaptationSettings(steps=60, runs=6, **_BRISK),
+    "fast": AdaptationSettings(steps=20, runs=2, **_BRISK),
+    "balanced": AdaptationSettings(steps=40, runs=4, **_BRISK),
     "thorough": AdaptationSettings(steps=120, runs=12, **_BRISK),
     # As published, term by term: SGD at the rate of the second half, lambda 1 and 0.5, RAIN alone, nothing of our own.
     "paper": AdaptationSettings(
         steps=200,
+        strength=1.0,
         source_batch=8,
         target_batch=1,
         optimizer="sgd",

@@ -2,12 +2,11 @@
 class. Beside RAIN, which knows one style for the whole image, it knows that blood may be bright where muscle is dark.
 """
 
-from typing import Optional
-
 import torch
 from torch import Tensor
 
-from confuda.imaging.augmentation import soften_labels
+from confuda.imaging.random_contrast import soften_labels
+from confuda.imaging.random_settings import Dice
 
 QUANTILES = 33
 
@@ -29,22 +28,21 @@ class TissueStyle:
             enough = inside.numel() >= least_pixels
             self.quantiles.append(torch.quantile(_thin_out(inside), self.levels) if enough else None)
 
-    def apply(self, images: Tensor, labels: Tensor, generator: Optional[torch.Generator] = None) -> Tensor:
-        """``images`` (B, 1, H, W) in [0, 1] with ``labels`` (B, H, W) in this style, with some play for each class."""
-        soft = soften_labels(labels, len(self.quantiles), generator)
+    def apply(self, dice: Dice, images: Tensor, labels: Tensor) -> Tensor:
+        """``images`` (B, C, H, W) in [0, 1] with ``labels`` (B, C, H, W) in this style, with some play for each class
+        of a sample."""
+        soft = soften_labels(dice, labels)
         styled = torch.zeros_like(images)
         for number, target in enumerate(self.quantiles):
-            for item in range(len(images)):
-                image = images[item, 0]
+            for item, image in enumerate(images):
+                gain, shift = 1 + 0.15 * dice.normal(()), 0.04 * dice.normal(())
                 inside = image[(labels[item] == number) & (image > 0)]
-                if target is None or inside.numel() < 20:
-                    mapped = image
-                else:
+                mapped = image
+                if target is not None and inside.numel() >= 20:
                     mapped = _map_quantiles(image, torch.quantile(_thin_out(inside), self.levels), target)
-                    gain = 1 + 0.15 * torch.randn((), generator=generator)
                     middle = target[QUANTILES // 2]
-                    mapped = middle + gain * (mapped - middle) + 0.04 * torch.randn((), generator=generator)
-                styled[item, 0] += soft[item, number] * mapped
+                    mapped = middle + gain * (mapped - middle) + shift
+                styled[item] += soft[item, number] * mapped
         return styled.clamp(0, 1)
 
 

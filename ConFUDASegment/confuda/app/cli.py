@@ -3,7 +3,6 @@ needed."""
 
 import argparse
 import errno
-import functools
 import json
 import os
 import signal
@@ -13,8 +12,9 @@ from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence
 
 from confuda.app.job import Job, is_cine, read_options
 from confuda.app.options import COHORT_OPTIONS, SEGMENT_OPTIONS, build_parser
-from confuda.app.terminal import ProgressLine, describe_unexpected, make_printable, tolerant_streams
-from confuda.errors import Cancelled, ConfudaError, InputError, MemoryExhausted, UsageError, is_out_of_memory
+from confuda.app.terminal import ProgressLine, describe_unexpected, make_printable, report_line, tolerant_streams
+from confuda.app.train_commands import run_bundle_build, run_bundle_show, run_bundle_verify, run_train
+from confuda.errors import Cancelled, ConfudaError, InputError, MemoryExhausted, is_out_of_memory
 from confuda.privacy import keep_torch_from_making_folders
 from confuda.threads import let_threads_sleep, use_threads
 
@@ -103,76 +103,6 @@ def _run_segment(arguments: argparse.Namespace) -> int:
     return worst
 
 
-def _read_launch(arguments: argparse.Namespace) -> Any:
-    from confuda.training.launch import LaunchOptions
-
-    return LaunchOptions(arguments.device, arguments.devices, arguments.nodes, arguments.precision)
-
-
-def _report_line(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _run_train(arguments: argparse.Namespace) -> int:
-    from confuda.training.command import run_both_trainings, run_training
-    from confuda.training.processes import Team
-
-    team = Team(_read_launch(arguments), _report_line)
-    train = run_both_trainings if arguments.what == "all" else functools.partial(run_training, arguments.what)
-    train(
-        arguments.dataset,
-        arguments.data,
-        arguments.output,
-        dict(arguments.settings),
-        arguments.resume,
-        arguments.threads,
-        _report_line,
-        arguments.start,
-        arguments.labels,
-        team,
-    )
-    team.finish()
-    return 0
-
-
-def _run_bundle_build(arguments: argparse.Namespace) -> int:
-    from confuda.training.command import build_bundle
-
-    segmenter, rain = arguments.segmenter or arguments.training, arguments.rain or arguments.training
-    if segmenter is None or rain is None:
-        raise UsageError("A bundle is made of two trainings: give --training, or --segmenter and --rain.")
-    scores = json.loads(arguments.scores.read_text(encoding="utf-8")) if arguments.scores else {}
-    build_bundle(
-        segmenter,
-        rain,
-        arguments.dataset,
-        arguments.data,
-        arguments.name,
-        scores,
-        arguments.output,
-        arguments.class_weights,
-        {"data": arguments.source, "licence": arguments.licence},
-    )
-    print(arguments.output)
-    return 0
-
-
-def _run_bundle_show(arguments: argparse.Namespace) -> int:
-    from confuda.bundle.format import SHIPPED_BUNDLE, read_description
-
-    print(json.dumps(read_description(arguments.folder or SHIPPED_BUNDLE), indent=2, ensure_ascii=False))
-    return 0
-
-
-def _run_bundle_verify(arguments: argparse.Namespace) -> int:
-    from confuda.bundle.format import SHIPPED_BUNDLE, load_bundle
-
-    folder = arguments.folder or SHIPPED_BUNDLE
-    load_bundle(folder)
-    print(f"{folder}: complete and undamaged")
-    return 0
-
-
 def _run_evaluate(arguments: argparse.Namespace) -> int:
     from confuda.io.segmentation_file import read_foreign_segmentation
     from confuda.measure.common_grid import find_common_grid
@@ -183,10 +113,10 @@ def _run_evaluate(arguments: argparse.Namespace) -> int:
         labels, reading = read_foreign_segmentation(getattr(arguments, name), getattr(arguments, f"{name}_labels"))
         read.append(labels)
         if reading:
-            _report_line(f"{name}: labels read {reading}")
+            report_line(f"{name}: labels read {reading}")
     grid = find_common_grid(*read)
     if grid.is_extended:
-        _report_line("reference and prediction cover different parts of one grid: beyond each there is background")
+        report_line("reference and prediction cover different parts of one grid: beyond each there is background")
     scores = evaluate(grid.reference, grid.prediction)
     if arguments.json:
         print(json.dumps(scores))
@@ -221,7 +151,7 @@ def _run_benchmark(arguments: argparse.Namespace) -> int:
         precision=arguments.precision,
         **given,
     )
-    for path in run_benchmark(options, lambda line: print(line, file=sys.stderr, flush=True)):
+    for path in run_benchmark(options, report_line):
         print(path)
     return 0
 
@@ -232,7 +162,7 @@ def _run_cost(arguments: argparse.Namespace) -> int:
     names = ("resolutions", "channels", "partitions", "repeats", "memory_limit_gb")
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     options = CostOptions(arguments.output, threads=arguments.threads, device=arguments.device, **given)
-    for path in run_cost(options, lambda line: print(line, file=sys.stderr, flush=True)):
+    for path in run_cost(options, report_line):
         print(path)
     return 0
 
@@ -256,7 +186,7 @@ def _run_cohort(arguments: argparse.Namespace) -> int:
         pattern=arguments.match,
         pool=PoolOptions(**{name: getattr(arguments, name) for name in where}),
     )
-    result = run_cohort(options, lambda line: print(line, file=sys.stderr, flush=True))
+    result = run_cohort(options, report_line)
     print(result.table)
     print(result.sheet)
     return 1 if result.failed else 0
@@ -265,10 +195,10 @@ def _run_cohort(arguments: argparse.Namespace) -> int:
 RUN: Dict[str, Callable[[argparse.Namespace], int]] = {
     "adapt": _run_adapt,
     "segment": _run_segment,
-    "train": _run_train,
-    "bundle build": _run_bundle_build,
-    "bundle show": _run_bundle_show,
-    "bundle verify": _run_bundle_verify,
+    "train": run_train,
+    "bundle build": run_bundle_build,
+    "bundle show": run_bundle_show,
+    "bundle verify": run_bundle_verify,
     "evaluate": _run_evaluate,
     "benchmark": _run_benchmark,
     "cost": _run_cost,

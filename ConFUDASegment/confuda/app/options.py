@@ -102,12 +102,20 @@ def _add_train(commands: Any) -> None:
     train = commands.add_parser(
         "train", help="pretrain RAIN, the segmenter, or both on labelled source data", **explain("train")
     )
-    train.add_argument("what", choices=("rain", "segmenter", "all"), help="style transfer, network, or both")
+    train.add_argument(
+        "what", choices=("rain", "segmenter", "all", "pack"),
+        help="style transfer, network, or both; pack: the slices of one or several data sets in one small file",
+    )  # fmt: skip
     train.add_argument("--dataset", choices=("acdc",), default="acdc", help="layout of the data (acdc by default)")
-    train.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder that holds patient001, ...")
+    train.add_argument("--data", action="append", default=[], metavar="[NAME=]DIR", help="folder that holds "
+                       "patient001, ...; for pack several times, as acdc=DIR and mnms=DIR")  # fmt: skip
+    train.add_argument("--packed", type=Path, metavar="FILE", help="train the segmenter on what 'train pack' wrote")
+    train.add_argument("--minutes", type=float, metavar="M", help="with --packed: stop after so long, to be resumed")
+    train.add_argument("--compile", action="store_true", help="with --packed: let torch compile the network (GPU)")
     train.add_argument("--labels", type=_read_label_values, metavar="MYO=2,LV=1,RV=5", help="what the values in the "
                        "label files mean, where they are not ACDC's")  # fmt: skip
-    train.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder of checkpoint and log")
+    train.add_argument("-o", "--output", type=Path, required=True, metavar="DIR",
+                       help="folder of checkpoint and log; of pack the file")  # fmt: skip
     train.add_argument("--resume", action="store_true", help="go on from the checkpoint in DIR")
     train.add_argument(
         "--from", type=Path, metavar="BUNDLE", dest="start", help="begin with the segmenter of this bundle"

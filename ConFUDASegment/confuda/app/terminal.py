@@ -154,3 +154,8 @@ class ProgressLine:
 def describe_time(seconds: float) -> str:
     """A time as a reader takes it in: seconds below two minutes, then minutes."""
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def report_line(line: str) -> None:
+    """Tell one line on stderr, where it does not mix with results."""
+    print(line, file=sys.stderr, flush=True)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from confuda import __version__
-from confuda.adaptation.loop import adapt
+from confuda.adaptation.runs import adapt
 from confuda.adaptation.settings import AdaptationSettings
 from confuda.adaptation.target import choose_middle_slice
 from confuda.benchmark.folds import Fold

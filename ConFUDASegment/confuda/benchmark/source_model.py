@@ -13,14 +13,16 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from confuda import __version__
-from confuda.adaptation.loop import SOURCE_GEOMETRY
+from confuda.adaptation.loop import SOURCE_RANDOM
 from confuda.benchmark.folds import Fold
 from confuda.benchmark.recipe import Recipe, SourceSettings
+from confuda.bundle.description import DESCRIPTION_NAME
 from confuda.bundle.exemplars import compute_source_bank
-from confuda.bundle.format import DESCRIPTION_NAME, Bundle, load_bundle, save_bundle
+from confuda.bundle.format import Bundle, load_bundle, save_bundle
 from confuda.device import compute_in_mixed_precision
 from confuda.errors import InputError
-from confuda.imaging.augmentation import sample_grid, warp
+from confuda.imaging.random_geometry import draw_grid, warp, warp_labels
+from confuda.imaging.random_settings import Dice
 from confuda.imaging.stack import HeartCrop, ShortAxisStack, find_slice_axis
 from confuda.io.volume_file import read_volume
 from confuda.labels import CLASS_NAMES
@@ -36,7 +38,7 @@ SOURCE_RUN = "source"
 BUNDLE_FOLDER = "bundle"
 CHECKPOINT_EVERY_S = 20.0
 
-AFFINE = dataclasses.replace(SOURCE_GEOMETRY, elastic=0.0)
+AFFINE = dataclasses.replace(SOURCE_RANDOM, elastic_mm=0.0)
 """The motion of the source images: the affine part of what they go through while a method adapts (section 3.1)."""
 
 DECAY_POWER = 0.9
@@ -109,7 +111,8 @@ def gather_styles(fold: Fold, source: SliceSet, settings: SourceSettings) -> Sli
     images = np.concatenate([source.images, *parts])
     first = len(source.names)
     volume = np.concatenate([source.volume, *(np.full(len(part), first + k) for k, part in enumerate(parts))])
-    return SliceSet(images, np.zeros_like(images), volume, source.names + [path.name for path in paths])
+    distances = source.distance_mm + [0.0] * len(paths)
+    return SliceSet(images, np.zeros_like(images), volume, source.names + [path.name for path in paths], distances)
 
 
 def count_source_slices(fold: Fold) -> int:
@@ -187,5 +190,6 @@ def _draw_batch(
     images: Tensor, labels: Tensor, settings: SourceSettings, generator: torch.Generator
 ) -> Tuple[Tensor, Tensor]:
     chosen = torch.randint(len(images), (settings.batch,), generator=generator)
-    grid = sample_grid(settings.batch, images.shape[2:], settings.crop, AFFINE, generator)
-    return warp(images[chosen], labels[chosen], grid)
+    spacings = (settings.spacing_mm, settings.spacing_mm)
+    grid = draw_grid(Dice(generator), settings.batch, 1, images.shape[-1], settings.crop, spacings, AFFINE)
+    return warp(images[chosen], grid), warp_labels(labels[chosen][:, None], grid)[:, 0]

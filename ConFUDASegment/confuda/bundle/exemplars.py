@@ -33,7 +33,7 @@ def choose_exemplars(labels: np.ndarray, volume: np.ndarray, count: int, seed: i
 
 @torch.no_grad()
 def compute_source_bank(network: DRUNet, images: Tensor, labels: Tensor, batch: int = 16) -> SourceBank:
-    """The source centroids C^s of equation (1) over all exemplars (N, 1, H, W) and their labels (N, H, W)."""
+    """The source centroids C^s of equation (1) over all exemplars (N, C, H, W) and their labels (N, H, W)."""
     device = next(network.parameters()).device
     weighted, mass = [], []
     for some_images, some_labels in zip(images.split(batch), labels.split(batch)):
@@ -67,5 +67,6 @@ def derive_bundle(bundle: Bundle, network: DRUNet, adapted: Mapping[str, Any]) -
         "scores": {},
         "adapted": dict(adapted),
     }
-    bank = compute_source_bank(kept, bundle.images, bundle.labels)
+    images, labels = bundle.get_samples(torch.arange(len(bundle.samples)))
+    bank = compute_source_bank(kept, images, labels[:, labels.shape[1] // 2])
     return dataclasses.replace(bundle, description=description, segmenter=kept, bank=bank)

@@ -11,32 +11,36 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
+from confuda.bundle.description import (
+    DESCRIPTION_NAME,
+    FILE_NAMES,
+    FORMAT,
+    FORMAT_VERSION,
+    MOST_VIEWS,
+    SEGMENTER_KEYS,
+    read_description,
+    read_inside,
+)
 from confuda.bundle.model_card import format_model_card
 from confuda.errors import BundleError, InputError
 from confuda.io.atomic import replace_folder
 from confuda.labels import CLASS_NAMES
 from confuda.losses.centroids import SourceBank
-from confuda.networks.drunet import DOWNSAMPLING, DRUNet
+from confuda.networks.drunet import DRUNet
 from confuda.networks.rain import RAIN
 
-FORMAT = "confuda-bundle"
-FORMAT_VERSION = 1
-DESCRIPTION_NAME = "bundle.json"
-MODEL_CARD_NAME = "README.md"
-FILE_NAMES = ("segmenter.safetensors", "rain.safetensors", "source.safetensors")
-LARGEST_DESCRIPTION_BYTES = 1_000_000
 LARGEST_FILE_BYTES = 200_000_000
 LARGEST_HEADER_BYTES = 1_000_000
 """Of a safetensors file; the shipped bundle's largest has some 10,000."""
-MOST_RAIN_DEPTHS = 5
-"""Each halves the image, of which ``crop`` allows as many halvings as the segmenter makes."""
+LABELS_PER_BYTE = 4
+MODEL_CARD_NAME = "README.md"
 SHIPPED_NAME = "confuda-acdc"
 
 
@@ -59,6 +63,8 @@ class Bundle:
         segmenter: the segmentation network in evaluation mode; rain: the style transfer, frozen.
         images: exemplar slices (N, 1, H, W) float32 in [0, 1]; labels: (N, H, W) int64.
         bank: source centroids and their norms.
+        samples: (M, C) int64, the numbers of the slices that are the channels of each exemplar, itself in the middle;
+            each slice alone by default.
     """
 
     description: Dict[str, Any]
@@ -67,6 +73,16 @@ class Bundle:
     images: Tensor
     labels: Tensor
     bank: SourceBank
+    samples: Optional[Tensor] = None
+
+    def __post_init__(self) -> None:
+        if self.samples is None:
+            self.samples = torch.arange(len(self.images))[:, None]
+
+    def get_samples(self, chosen: Tensor) -> Tuple[Tensor, Tensor]:
+        """Images and labels (B, C, H, W) of the exemplars with numbers ``chosen`` (B,)."""
+        places = self.samples[chosen]
+        return self.images[places, 0], self.labels[places]
 
     @property
     def spacing_mm(self) -> float:
@@ -76,6 +92,11 @@ class Bundle:
     def class_weights(self) -> List[float]:
         """What soft labels are multiplied by before the largest decides; all 1 where the description says nothing."""
         return [float(weight) for weight in self.description.get("class_weights", [1] * len(CLASS_NAMES))]
+
+    @property
+    def views(self) -> int:
+        """How many of a square's eight symmetries the answer about a volume is averaged over: 1, 4 (flips) or 8."""
+        return int(self.description.get("views", MOST_VIEWS))
 
     @property
     def crop(self) -> int:
@@ -91,69 +112,6 @@ def hash_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def read_description(folder: Path) -> Dict[str, Any]:
-    """The checked content of ``bundle.json``.
-
-    Raises:
-        BundleError: if it is missing, unreadable, foreign, or of a newer format.
-    """
-    path = folder / DESCRIPTION_NAME
-    # os.path answers where pathlib raises: in folders that may not be looked into.
-    if not os.path.isfile(path):
-        raise BundleError(f"No bundle in {folder}: {DESCRIPTION_NAME} is missing.")
-    content = _read_inside(folder, DESCRIPTION_NAME, LARGEST_DESCRIPTION_BYTES)
-    try:
-        description = json.loads(content.decode("utf-8"))
-        # Text that UTF-8 does not know (half a surrogate pair) could be neither printed nor written again.
-        json.dumps(description, ensure_ascii=False).encode("utf-8")
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"{path} cannot be read as JSON: restore the bundle.") from error
-    if not isinstance(description, dict) or description.get("format") != FORMAT:
-        raise BundleError(f"{path} does not describe a ConFUDA bundle.")
-    version = description.get("format_version")
-    if not _is_whole(version) or version < 1:
-        raise BundleError(f"{path} states no usable format version.")
-    if version > FORMAT_VERSION:
-        raise BundleError(
-            f"The bundle {folder.name} has format {version}, newer than {FORMAT_VERSION}: update ConFUDA."
-        )
-    files = description.get("files")
-    if not isinstance(files, dict) or set(files) != set(FILE_NAMES):
-        raise BundleError(f"{path} must list exactly the files {', '.join(FILE_NAMES)}.")
-    if description.get("classes") != list(CLASS_NAMES):
-        raise BundleError(f"The bundle {folder.name} is not for the classes {', '.join(CLASS_NAMES)}.")
-    _check_numbers(description, path)
-    return description
-
-
-def _check_numbers(description: Dict[str, Any], path: Path) -> None:
-    spacing, crop = description.get("spacing_mm"), description.get("crop")
-    if not (_is_whole(spacing) or isinstance(spacing, float)) or not 0.3 <= spacing <= 5.0:
-        raise BundleError(f"{path}: spacing_mm must lie between 0.3 and 5.")
-    if not _is_whole(crop) or not 32 <= crop <= 1024 or crop % DOWNSAMPLING:
-        raise BundleError(f"{path}: crop must be a multiple of {DOWNSAMPLING} between 32 and 1024.")
-    weights = description.get("class_weights", [1] * len(CLASS_NAMES))
-    if not isinstance(weights, list) or len(weights) != len(CLASS_NAMES) or not all(map(_is_weight, weights)):
-        raise BundleError(f"{path}: class_weights must be {len(CLASS_NAMES)} numbers between 0.01 and 100.")
-    segmenter, rain = description.get("segmenter"), description.get("rain")
-    if not isinstance(segmenter, dict) or not isinstance(rain, dict):
-        raise BundleError(f"{path}: the settings of the networks are missing.")
-    widths = rain.get("widths")
-    sizes = [segmenter.get("width"), rain.get("latent"), *(widths if isinstance(widths, list) else [None])]
-    if not 3 <= len(sizes) <= 2 + MOST_RAIN_DEPTHS or not all(_is_whole(size) and 1 <= size <= 1024 for size in sizes):
-        raise BundleError(f"{path}: the sizes of the networks are out of range.")
-    if not isinstance(description.get("training", {}), dict) or not isinstance(description.get("scores", {}), dict):
-        raise BundleError(f"{path}: training and scores must be JSON objects.")
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_weight(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0.01 <= value <= 100
-
-
 def verify_bundle(folder: Path) -> Dict[str, Any]:
     """Check description, sizes and hashes; returns the description.
 
@@ -166,26 +124,9 @@ def verify_bundle(folder: Path) -> Dict[str, Any]:
     return description
 
 
-def _read_inside(folder: Path, name: str, most_bytes: int) -> bytes:
-    """The whole content of a bundle's file; a link that leads out of the folder is not followed."""
-    path = folder / name
-    if not os.path.isfile(path):
-        raise BundleError(f"The bundle {folder.name} lacks {name}: restore it.")
-    if os.path.realpath(folder) != os.path.dirname(os.path.realpath(path)):
-        raise BundleError(f"{name} of the bundle {folder.name} is a link out of its folder: put the file itself there.")
-    try:
-        with open(path, "rb") as stream:
-            if os.fstat(stream.fileno()).st_size > most_bytes:
-                raise BundleError(f"{name} of the bundle {folder.name} is larger than {most_bytes} bytes.")
-            return stream.read(most_bytes)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise BundleError(f"{name} of the bundle {folder.name} cannot be read: {reason}.") from error
-
-
 def _read_checked(folder: Path, name: str, description: Dict[str, Any]) -> bytes:
     """A tensor file's content. It is used from memory, so that what was checked is what is used."""
-    content = _read_inside(folder, name, LARGEST_FILE_BYTES)
+    content = read_inside(folder, name, LARGEST_FILE_BYTES)
     if hashlib.sha256(content).hexdigest() != description["files"][name]:
         raise BundleError(f"{name} of the bundle {folder.name} is damaged (its SHA-256 differs): restore it.")
     return content
@@ -226,8 +167,8 @@ def load_bundle(folder: Optional[Path] = None) -> Bundle:
     """
     folder = Path(folder) if folder is not None else SHIPPED_BUNDLE
     description = read_description(folder)
-    # The number of channels and classes is not the bundle's to choose.
-    segmenter_settings = {**description["segmenter"], "channels": 1, "classes": len(CLASS_NAMES)}
+    # The number of classes is not the bundle's to choose.
+    segmenter_settings = {"channels": 1, **description["segmenter"], "classes": len(CLASS_NAMES)}
     rain_settings = description["rain"]
     segmenter_tensors, rain_tensors, source = (_read_tensors(folder, name, description) for name in FILE_NAMES)
     segmenter = _fill(lambda: DRUNet(**segmenter_settings), segmenter_tensors, FILE_NAMES[0])
@@ -235,8 +176,11 @@ def load_bundle(folder: Optional[Path] = None) -> Bundle:
     bank = SourceBank(len(CLASS_NAMES), segmenter_settings["width"])
     try:
         images, labels = source["images"], source["labels"]
+        if description["format_version"] > 1:
+            labels = _unpack_labels(labels, images.shape)
+        samples = source.get("samples", torch.arange(len(images))[:, None])
         bank.load_state_dict({"vectors": source["centroids"], "mass": source["mass"]})
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, RuntimeError, ValueError) as error:
         raise BundleError(f"{FILE_NAMES[2]} does not fit the network that {DESCRIPTION_NAME} describes.") from error
     usable = (
         images.dtype == labels.dtype == torch.uint8
@@ -246,10 +190,16 @@ def load_bundle(folder: Optional[Path] = None) -> Bundle:
         and min(images.shape[1:]) >= description["crop"]
         and int(labels.max()) < len(CLASS_NAMES)
         and bool(torch.isfinite(bank.vectors).all() and torch.isfinite(bank.mass).all())
+        and samples.dtype == torch.int64
+        and samples.dim() == 2
+        and samples.shape[1] == segmenter_settings["channels"]
+        and len(samples) > 0
+        and 0 <= int(samples.min())
+        and int(samples.max()) < len(images)
     )
     if not usable:
         raise BundleError(f"{FILE_NAMES[2]} holds no usable exemplar slices: restore the bundle.")
-    return Bundle(description, segmenter, rain, images[:, None].float() / 255, labels.long(), bank)
+    return Bundle(description, segmenter, rain, images[:, None].float() / 255, labels.long(), bank, samples)
 
 
 def save_bundle(bundle: Bundle, folder: Path) -> None:
@@ -286,7 +236,29 @@ def check_bundle_place(folder: Path) -> None:
         raise InputError(f"{folder} exists and is no bundle: choose another folder.")
 
 
+def _pack_labels(labels: Tensor) -> Tensor:
+    """Labels (N, H, W) of 0 to 3, four in a byte: (bytes,) uint8."""
+    flat = labels.to(torch.uint8).flatten()
+    flat = torch.cat([flat, flat.new_zeros(-len(flat) % LABELS_PER_BYTE)]).reshape(-1, LABELS_PER_BYTE)
+    return flat[:, 0] | flat[:, 1] << 2 | flat[:, 2] << 4 | flat[:, 3] << 6
+
+
+def _unpack_labels(packed: Tensor, shape: torch.Size) -> Tensor:
+    """What :func:`_pack_labels` packed, as uint8 of ``shape``.
+
+    Raises:
+        ValueError: if there are not as many labels as that.
+    """
+    flat = torch.stack([packed >> (2 * place) & 3 for place in range(LABELS_PER_BYTE)], dim=1).flatten()
+    if packed.dim() != 1 or not 0 <= len(flat) - shape.numel() < LABELS_PER_BYTE:
+        raise ValueError("The labels do not belong to the images.")
+    return flat[: shape.numel()].reshape(shape)
+
+
 def _write_files(bundle: Bundle, folder: Path) -> None:
+    # Older versions of the program read what needs nothing of the new format.
+    version = 1 if set(bundle.description["segmenter"]) <= SEGMENTER_KEYS[1] else FORMAT_VERSION
+    new = {"labels": _pack_labels(bundle.labels), "samples": bundle.samples.long()} if version > 1 else {}
     contents = (
         {name: value.half() for name, value in bundle.segmenter.state_dict().items()},
         {name: value.half() for name, value in bundle.rain.state_dict().items()},
@@ -295,6 +267,7 @@ def _write_files(bundle: Bundle, folder: Path) -> None:
             "labels": bundle.labels.to(torch.uint8),
             "centroids": bundle.bank.vectors.float(),
             "mass": bundle.bank.mass.float(),
+            **new,
         },
     )
     hashes = {}
@@ -302,7 +275,7 @@ def _write_files(bundle: Bundle, folder: Path) -> None:
         save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, str(folder / name))
         (folder / name).chmod(0o644)
         hashes[name] = hash_file(folder / name)
-    description = {**bundle.description, "format": FORMAT, "format_version": FORMAT_VERSION, "files": hashes}
+    description = {**bundle.description, "format": FORMAT, "format_version": version, "files": hashes}
     text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
     (folder / DESCRIPTION_NAME).write_text(text, encoding="utf-8")
     (folder / MODEL_CARD_NAME).write_text(format_model_card(description), encoding="utf-8")

@@ -9,7 +9,8 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 
-from confuda.bundle.format import load_bundle, read_description, save_bundle
+from confuda.bundle.description import read_description
+from confuda.bundle.format import load_bundle, save_bundle
 from confuda.cohort.case import stage_volume, use_threads
 from confuda.cohort.volumes import CohortVolume
 from confuda.errors import BundleError, InputError, explain_memory_errors

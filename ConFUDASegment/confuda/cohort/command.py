@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from confuda import __version__
-from confuda.bundle.format import SHIPPED_BUNDLE, read_description
+from confuda.bundle.description import read_description
+from confuda.bundle.format import SHIPPED_BUNDLE
 from confuda.cohort.adapt_once import AdaptOnceResult, AdaptOnceTask, adapt_once, choose_volumes, has_bundle
 from confuda.cohort.case import CaseTask, hide_names, run_case
 from confuda.cohort.contact_sheet import write_contact_sheet

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, Dict, Mapping, NamedTuple, Optional
 
 from confuda import __version__
-from confuda.bundle.format import DESCRIPTION_NAME, verify_bundle
+from confuda.bundle.description import DESCRIPTION_NAME
+from confuda.bundle.format import verify_bundle
 from confuda.cohort.volumes import CohortVolume, list_files
 from confuda.io.atomic import write_text
 

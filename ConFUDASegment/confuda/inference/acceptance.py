@@ -12,7 +12,6 @@ import torch
 
 from confuda.imaging.stack import HeartCrop
 from confuda.inference.prediction import (
-    ALL_VIEWS,
     Predictor,
     clean_up,
     compute_entropy,
@@ -96,17 +95,18 @@ def form_opinion(
     slice_distance_mm: Optional[float] = None,
     voxel_ml: Optional[float] = None,
 ) -> Opinion:
-    """Predict ``slices`` (S, H, W) in all views, average, weigh and clean up; measure agreement and entropy.
+    """Predict ``slices`` (S, H, W) in the views of ``predictor``, average, weigh and clean up; measure agreement and
+    entropy.
 
     With ``slice_distance_mm`` doubtful pixels heed the neighbouring slices (:func:`consult_neighbours`).
     """
     total: Optional[torch.Tensor] = None
     given: List[np.ndarray] = []
     # View by view: soft labels of 500 slices in eight views at once would take 2 GB.
-    for view in predictor.predict_views(slices, ALL_VIEWS):
+    for view in predictor.predict_views(slices, predictor.views):
         given.append(predictor.weigh(view.numpy()).argmax(axis=0).astype(np.uint8))
         total = view.clone() if total is None else total.add_(view)
-    votes, mean = np.stack(given), (total / len(ALL_VIEWS)).numpy()
+    votes, mean = np.stack(given), (total / len(predictor.views)).numpy()
     if slice_distance_mm is not None:
         mean = consult_neighbours(mean, slice_distance_mm)
     mean = predictor.weigh(mean)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from confuda.device import compute_in_mixed_precision, release_memory
 from confuda.errors import is_out_of_memory
+from confuda.imaging.neighbours import count_offset, join_neighbours
 from confuda.labels import CLASS_NAMES, STRUCTURES
 from confuda.measure.overlap import measure_dice
 from confuda.networks.drunet import DRUNet
@@ -36,6 +37,9 @@ class Predictor:
         network: is asked where its parameters are, in evaluation mode.
         class_weights: what its soft labels are multiplied by, see :func:`weigh_classes`; none by default.
         check_cancelled: called before each batch; may raise Cancelled.
+        slice_distance_mm: between neighbouring slices; it decides which neighbours a network is shown that asks for
+            them.
+        views: those whose mean is the answer about a volume.
     """
 
     def __init__(
@@ -43,8 +47,12 @@ class Predictor:
         network: DRUNet,
         class_weights: Optional[Sequence[float]] = None,
         check_cancelled: Optional[Callable[[], None]] = None,
+        slice_distance_mm: Optional[float] = None,
+        views: Sequence[View] = ALL_VIEWS,
     ) -> None:
         self.network = network
+        self.views = views
+        self.offset = count_offset(slice_distance_mm) if slice_distance_mm is not None else 1
         self.class_weights = [1.0] * len(CLASS_NAMES) if class_weights is None else class_weights
         self._check_cancelled = check_cancelled
 
@@ -60,7 +68,8 @@ class Predictor:
         slices' frame.
 
         Args:
-            slices: (S, H, W) in [0, 1], neighbours in the heart side by side.
+            slices: (S, H, W) in [0, 1], neighbours in the heart side by side; or samples (S, C, H, W) as
+                :func:`confuda.imaging.neighbours.join_neighbours` makes them.
             views: a transposed one needs H = W.
             chosen: numbers of the slices to answer for; all of them by default.
             batch: images that go through the network at a time.
@@ -96,11 +105,11 @@ class Predictor:
         """Soft labels (K, ...) after :func:`weigh_classes`."""
         return weigh_classes(probabilities, self.class_weights)
 
-    @staticmethod
-    def _make_inputs(slices: np.ndarray, chosen: Optional[np.ndarray]) -> Tensor:
-        """What the network is shown for each of the chosen slices, (B, 1, H, W)."""
-        shown = slices if chosen is None else slices[chosen]
-        return torch.from_numpy(np.ascontiguousarray(shown, dtype=np.float32))[:, None]
+    def _make_inputs(self, slices: np.ndarray, chosen: Optional[np.ndarray]) -> Tensor:
+        """What the network is shown for each of the chosen slices, (B, C, H, W)."""
+        samples = slices if slices.ndim == 4 else join_neighbours(slices, self.network.channels, self.offset)
+        shown = samples if chosen is None else samples[chosen]
+        return torch.from_numpy(np.ascontiguousarray(shown, dtype=np.float32))
 
     def _predict_part(self, part: Tensor) -> Tensor:
         """Soft labels (B, K, H, W) of images (B, C, H, W); where memory does not suffice for all, half at a time."""

@@ -1,6 +1,6 @@
 """DR-UNet, the dilated residual U-Net that every method here shares (ConFUDA, section 3)."""
 
-from typing import Callable, Dict, List
+from typing import Callable, Dict, List, Optional, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -87,15 +87,18 @@ class DRUNet(nn.Module):
     """E, D and Cls of the paper in one module: ``features = D(E(x))``, ``logits = Cls(features)``.
 
     Args:
-        channels: channels of an input image (the published build has 3, ours 1).
+        channels: channels of an input image (the published build has 3, all alike; ours 1, or a slice between its
+            neighbours).
         classes: number of classes with the background.
         width: channels of the first level and of ``features`` (the published build has 32).
+        widths: channels of all levels, the first of them ``width``; each doubles the last where nothing is said.
+        bottleneck: channels of the bottleneck; twice those of the last level where nothing is said.
         normalisation: ``"batch"`` as published, ``"instance"`` or ``"group"`` (of 8 channels; independent of the
             batch).
         standardise: bring each image to zero mean and unit variance first, so that its scale does not matter.
 
     Raises:
-        ValueError: for an unknown normalisation.
+        ValueError: for an unknown normalisation, or widths that do not fit.
     """
 
     def __init__(
@@ -105,19 +108,28 @@ class DRUNet(nn.Module):
         width: int = 16,
         normalisation: str = "group",
         standardise: bool = True,
+        widths: Optional[Sequence[int]] = None,
+        bottleneck: Optional[int] = None,
     ) -> None:
         super().__init__()
         if normalisation not in _NORMALISATIONS:
             raise ValueError(f"normalisation must be one of {sorted(_NORMALISATIONS)}, not {normalisation!r}")
         self.standardise = standardise
-        widths = [width * 2**level for level in range(LEVELS)]
+        self.channels = channels
+        widths = list(widths) if widths is not None else [width * 2**level for level in range(LEVELS)]
+        if len(widths) != LEVELS or widths[0] != width:
+            raise ValueError(f"widths must be {LEVELS} numbers that begin with the width {width}, not {widths}")
+        deepest = bottleneck if bottleneck is not None else 2 * widths[-1]
         self.encoder = nn.ModuleList(
             EncoderLevel(channels if level == 0 else widths[level - 1], w, normalisation, residual=level > 0)
             for level, w in enumerate(widths)
         )
         self.pool = nn.MaxPool2d(2)
-        self.bottleneck = DilatedBottleneck(widths[-1], 2 * widths[-1])
-        self.decoder = nn.ModuleList(DecoderLevel(2 * w, w, normalisation) for w in reversed(widths))
+        self.bottleneck = DilatedBottleneck(widths[-1], deepest)
+        below = [*widths[1:], deepest]
+        self.decoder = nn.ModuleList(
+            DecoderLevel(wide, w, normalisation) for wide, w in zip(reversed(below), reversed(widths))
+        )
         self.classifier = nn.Conv2d(width, classes, 1)
 
     def encode(self, images: Tensor) -> List[Tensor]:

@@ -6,7 +6,8 @@ from typing import Any, Dict, Optional
 import numpy as np
 import SimpleITK as sitk
 
-from confuda.bundle.format import DESCRIPTION_NAME, Bundle, hash_file
+from confuda.bundle.description import DESCRIPTION_NAME
+from confuda.bundle.format import Bundle, hash_file
 from confuda.imaging.stack import HeartCrop
 from confuda.io.atomic import TargetFolder
 from confuda.report.case import Case

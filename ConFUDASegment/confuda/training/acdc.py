@@ -15,6 +15,9 @@ __all__ = ["HELD_OUT_EVERY", "LabelledCase", "SliceSet", "find_acdc_cases", "loa
 HELD_OUT_EVERY = 10
 """Patients whose number is a multiple of this are in no training: they validate, and the sample comes from them."""
 
+HELD_OUT_REMAINDER = {"mnms": 5}
+"""Of data sets that hold out others: the remainder that the numbers of these patients leave."""
+
 
 def find_acdc_cases(folder: Path) -> List[LabelledCase]:
     """All labelled volumes below ``folder`` (the one that holds ``patient001``), sorted.
@@ -37,9 +40,12 @@ def find_acdc_cases(folder: Path) -> List[LabelledCase]:
     return cases
 
 
-def is_always_held_out(patient: str) -> bool:
-    """Whether a patient, such as "patient100", is in no training whoever else is there."""
-    return int(re.sub(r"\D", "", patient)) % HELD_OUT_EVERY == 0
+def is_always_held_out(patient: str, dataset: str = "acdc") -> bool:
+    """Whether a patient, such as "patient100", is in no training whoever else is there.
+
+    Of M&Ms, whose numbers follow ACDC's, it is those that end in 5.
+    """
+    return int(re.sub(r"\D", "", patient)) % HELD_OUT_EVERY == HELD_OUT_REMAINDER.get(dataset, 0)
 
 
 def split_acdc_cases(cases: Sequence[LabelledCase], held_out: bool) -> List[LabelledCase]:

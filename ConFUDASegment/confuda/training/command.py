@@ -7,8 +7,9 @@ from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple, Type
 import torch
 
 from confuda import __version__
+from confuda.bundle.description import DESCRIPTION_NAME
 from confuda.bundle.exemplars import choose_exemplars, compute_source_bank, crop_exemplars
-from confuda.bundle.format import DESCRIPTION_NAME, Bundle, load_bundle, save_bundle
+from confuda.bundle.format import Bundle, load_bundle, save_bundle
 from confuda.errors import BundleError, UsageError
 from confuda.labels import CLASS_NAMES
 from confuda.networks.drunet import DRUNet

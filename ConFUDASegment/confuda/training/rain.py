@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from confuda.imaging.augmentation import randomise_contrast
+from confuda.imaging.random_settings import Dice, RandomSettings
+from confuda.imaging.randomisation import randomise
 from confuda.networks.rain import RAIN, measure_style
 from confuda.training.acdc import SliceSet
 from confuda.training.processes import SingleProcess
@@ -46,9 +47,10 @@ class RainSettings:
 
 def _draw_images(slices: SliceSet, settings: RainSettings, generator: torch.Generator) -> Tensor:
     """Slices (B, 1, crop, crop) in [0, 1], ``random_share`` of them with random contrast."""
-    sampling = SegmenterSettings(batch=settings.batch, crop=settings.crop)
+    sampling = SegmenterSettings(batch=settings.batch, crop=settings.crop, spacing_mm=settings.spacing_mm)
     batch = draw_batch(slices, sampling, generator)
-    changed = randomise_contrast(batch["images"], batch["labels"], None, generator)
+    random = RandomSettings(plain_share=0.0)
+    changed = randomise(Dice(generator), batch["images"], batch["labels"][:, None], random)
     keep = torch.rand((settings.batch, 1, 1, 1), generator=generator) >= settings.random_share
     return torch.where(keep, batch["images"], changed)
 

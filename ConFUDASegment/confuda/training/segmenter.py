@@ -1,7 +1,7 @@
 """Source pretraining of the segmentation network on labelled slices with random geometry and contrast.
 
 What the network learns here is what adaptation starts from; the strong randomisation of
-``confuda.imaging.augmentation`` is worth more than any length of plain training (docs/results.md).
+``confuda.imaging.randomisation`` is worth more than any length of plain training (docs/results.md).
 """
 
 import json
@@ -16,7 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from confuda.imaging.augmentation import ContrastSettings, GeometrySettings, randomise_contrast, sample_grid, warp
+from confuda.imaging.random_geometry import draw_grid, warp, warp_labels
+from confuda.imaging.random_settings import Dice, RandomSettings
+from confuda.imaging.randomisation import randomise
 from confuda.labels import CLASS_NAMES
 from confuda.losses.segmentation import compute_segmentation_loss
 from confuda.networks.drunet import DRUNet
@@ -70,9 +72,9 @@ def draw_batch(slices: SliceSet, settings: SegmenterSettings, generator: torch.G
     neighbours = torch.from_numpy(slices.images[slices.neighbour(index, offset)]).float()[:, None] / 255
     images = torch.lerp(images, neighbours, share[:, None, None, None])
     labels = torch.from_numpy(slices.labels[index]).long()
-    grid = sample_grid(settings.batch, images.shape[2:], settings.crop, GeometrySettings(), generator)
-    images, labels = warp(images, labels, grid)
-    return {"images": images, "labels": labels}
+    spacings = (settings.spacing_mm, settings.spacing_mm)
+    grid = draw_grid(Dice(generator), settings.batch, 1, images.shape[-1], settings.crop, spacings, RandomSettings())
+    return {"images": warp(images, grid), "labels": warp_labels(labels[:, None], grid)[:, 0]}
 
 
 @torch.no_grad()
@@ -85,7 +87,8 @@ def validate(
     window = np.s_[:, margin : margin + settings.crop, margin : margin + settings.crop]
     images = torch.from_numpy(slices.images[window]).float()[:, None] / 255
     labels = torch.from_numpy(slices.labels[window]).long()
-    changed = randomise_contrast(images, labels, ContrastSettings(), torch.Generator().manual_seed(1))
+    dice = Dice(torch.Generator().manual_seed(1))
+    changed = randomise(dice, images, labels[:, None], RandomSettings(plain_share=0.0))
     scores = {}
     for name, variant in (("bssfp", images), ("random", changed)):
         with process.autocast():
@@ -146,7 +149,7 @@ def train_segmenter(
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * schedule_learning_rate(step, settings)
         batch = draw_batch(train_slices, settings, generator)
-        images = randomise_contrast(batch["images"], batch["labels"], ContrastSettings(), generator)
+        images = randomise(Dice(generator), batch["images"], batch["labels"][:, None], RandomSettings())
         with process.autocast():
             logits = network(process.take_share(images).contiguous(memory_format=torch.channels_last))
         loss = compute_segmentation_loss(process.gather(logits.float()), batch["labels"].to(process.device))

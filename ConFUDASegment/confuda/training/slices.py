@@ -25,13 +25,15 @@ class SliceSet(NamedTuple):
     """Slices of many volumes on one in-plane grid, centred on the heart.
 
     images (N, H, W) uint8; labels (N, H, W) uint8 0 background 1 MYO 2 LV 3 RV; volume (N,) number of the volume a
-    slice belongs to, so that neighbours can be told from strangers; names: one a volume.
+    slice belongs to, so that neighbours can be told from strangers; names and distance_mm (between the middles of
+    neighbouring slices): one a volume.
     """
 
     images: np.ndarray
     labels: np.ndarray
     volume: np.ndarray
     names: List[str]
+    distance_mm: List[float]
 
     def neighbour(self, index: np.ndarray, offset: np.ndarray) -> np.ndarray:
         """Index of the slice ``offset`` further in the same volume, or ``index`` itself where there is none."""
@@ -53,7 +55,7 @@ def load_slices(
     Raises:
         InputError: if a file cannot be read, or labels do not fit their image, or are none of ``dataset``'s.
     """
-    images, labels, volume, names = [], [], [], []
+    images, labels, volume, names, distances = [], [], [], [], []
     for number, case in enumerate(cases):
         image, label_image = read_image(case.image_path), read_image(case.label_path)
         if image.GetSize() != label_image.GetSize():
@@ -70,9 +72,10 @@ def load_slices(
         labels.append(crop.cut(truth).astype(np.uint8))
         volume.append(np.full(len(stack), number))
         names.append(case.name)
+        distances.append(stack.slice_distance_mm)
         if progress is not None:
             progress(number + 1, len(cases))
-    return SliceSet(np.concatenate(images), np.concatenate(labels), np.concatenate(volume), names)
+    return SliceSet(np.concatenate(images), np.concatenate(labels), np.concatenate(volume), names, distances)
 
 
 def quantise(slices: np.ndarray) -> np.ndarray:
