@@ -270,11 +270,8 @@ class Segmenter:
 
     def make_predictor(self, stack: ShortAxisStack, network: Optional[DRUNet] = None) -> Predictor:
         """For ``stack`` and ``network``, the bundle's by default, with the bundle's class weights."""
-        asked = network if network is not None else self.network
-        views = ALL_VIEWS[: self.bundle.views]
-        return Predictor(
-            asked, self.bundle.class_weights, self.observer.check_cancelled, stack.slice_distance_mm, views
-        )
+        asked, weights, views = network or self.network, self.bundle.class_weights, ALL_VIEWS[: self.bundle.views]
+        return Predictor(asked, weights, self.observer.check_cancelled, stack.slice_distance_mm, views)
 
     def _make_samples(self, look: Look) -> np.ndarray:
         """The slices of the window around the heart as the network is shown them, (S, C, H, W)."""

@@ -14,7 +14,7 @@ from confuda.app.job import Job, is_cine, read_options
 from confuda.app.options import COHORT_OPTIONS, SEGMENT_OPTIONS, build_parser
 from confuda.app.terminal import ProgressLine, describe_unexpected, make_printable, report_line, tolerant_streams
 from confuda.app.train_commands import run_bundle_build, run_bundle_show, run_bundle_verify, run_train
-from confuda.errors import Cancelled, ConfudaError, InputError, MemoryExhausted, is_out_of_memory
+from confuda.errors import Cancelled, ConfudaError, InputError, MemoryExhausted, UsageError, is_out_of_memory
 from confuda.privacy import keep_torch_from_making_folders
 from confuda.threads import let_threads_sleep, use_threads
 
