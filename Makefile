@@ -8,7 +8,7 @@ SHARED ?= ../shared/data
 PYTEST = QT_QPA_PLATFORM=offscreen OMP_NUM_THREADS=1 $(RUN) -m pytest Testing -q -rs -n $(TEST_PROCESSES) --dist loadfile
 TEST_PROCESSES ?= 2
 
-.PHONY: demo test test-all torture package lint quality clean
+.PHONY: demo pictures test test-all torture package lint quality clean
 
 $(READY): requirements/test.txt requirements/torch.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -20,6 +20,11 @@ $(READY): requirements/test.txt requirements/torch.txt pyproject.toml
 demo: $(READY)
 	$(RUN) -m Testing.host.demo demo-output
 	$(RUN) examples/demo.py -o demo-output
+
+# The pictures of the documents that show the shipped bundle at work: overview and screenshots of the panel.
+pictures: demo
+	$(RUN) docs/pictures/draw_overview.py demo-output/SimulatedLGE-confuda.seg.nrrd -o docs/pictures/overview.jpg
+	QT_QPA_PLATFORM=offscreen $(RUN) -m Testing.host.screenshots
 
 # The quick tests: minutes. What is marked slow or torture is in pyproject.toml.
 test: $(READY) lint
