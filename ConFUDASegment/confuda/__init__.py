@@ -16,15 +16,16 @@ if TYPE_CHECKING:
     from confuda.bundle.format import load_bundle, save_bundle
     from confuda.imaging.volume import Volume
     from confuda.io.volume_file import read_volume
+    from confuda.observer import Observer
     from confuda.result import Result
-    from confuda.segmenter import Observer, Segmenter
+    from confuda.segmenter import Segmenter
 
 __version__ = "0.2.0"
 
 NOT_A_DEVICE = "Research software, not a medical device: not for diagnosis or treatment."
 
 _PLACES = {
-    "Observer": "confuda.segmenter",
+    "Observer": "confuda.observer",
     "Result": "confuda.result",
     "Segmenter": "confuda.segmenter",
     "Volume": "confuda.imaging.volume",

@@ -36,6 +36,7 @@ from confuda.inference.plausibility import find_doubt
 from confuda.inference.prediction import ALL_VIEWS, NO_FLIP, Predictor
 from confuda.labels import STRUCTURES
 from confuda.networks.drunet import DRUNet
+from confuda.observer import Observer
 from confuda.result import Adapted, Look, Result, Verdict
 
 NO_HEART = "No heart was found: the segmentation is empty. Give its centre if there is one."
@@ -49,27 +50,6 @@ class TellsItsCourse(Protocol):
 
 
 AnyResult = TypeVar("AnyResult", bound=TellsItsCourse)
-
-
-class Observer:
-    """Hears what a segmenter does. The base class is silent; :meth:`check_cancelled` may raise Cancelled."""
-
-    def started(self, device: str, total: int) -> None:
-        """The work is done on ``device`` and will take ``total`` adaptation steps."""
-
-    def progress(
-        self, stage: str, step: int, total: int, eta_s: Optional[float], losses: Optional[Dict[str, float]] = None
-    ) -> None:
-        """``stage`` is find, adapt or predict; ``eta_s`` the seconds left to the labels, if known."""
-
-    def offer_preview(self, step: int, total: int, draw: Callable[[], sitk.Image]) -> None:
-        """After each step of an adaptation to one volume: ``draw()`` gives an early label map, and takes a while."""
-
-    def warning(self, message: str) -> None:
-        """Something the user should know."""
-
-    def check_cancelled(self) -> None:
-        """Called often."""
 
 
 class Segmenter:

@@ -17,7 +17,8 @@ from confuda.imaging.volume import Volume
 from confuda.io.cine_file import write_cine
 from confuda.labels import LV
 from confuda.measure.metrics import compute_volumes_ml, measure_dice
-from confuda.segmenter import Observer, Segmenter
+from confuda.observer import Observer
+from confuda.segmenter import Segmenter
 
 PHASES = (0.0, 0.6, 1.0, 0.5)
 """How far the toy heart has contracted in each frame: end-diastole first, end-systole third."""

@@ -7,7 +7,8 @@ from confuda.adaptation.pace import Pace
 from confuda.adaptation.settings import make_settings
 from confuda.bundle.format import load_bundle
 from confuda.imaging.volume import Volume
-from confuda.segmenter import Observer, Segmenter
+from confuda.observer import Observer
+from confuda.segmenter import Segmenter
 
 SETTINGS = make_settings("fast", {"steps": 20})
 

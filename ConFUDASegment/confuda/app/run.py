@@ -21,12 +21,13 @@ from confuda.io.segmentation_file import check_label_path, name_beside, write_se
 from confuda.io.volume_file import read_volume
 from confuda.labels import SCAR, find_label_values
 from confuda.measure.read_outs import ReadOuts, measure_read_outs
+from confuda.observer import Observer
 from confuda.report.case import Case
 from confuda.report.documents import Documents, describe_bundle
 from confuda.report.place import check_places
 from confuda.report.uncertainty import Uncertainty, measure_uncertainty
 from confuda.result import Result
-from confuda.segmenter import Observer, Segmenter
+from confuda.segmenter import Segmenter
 
 PREVIEW_EVERY_S = 5.0
 

@@ -20,9 +20,10 @@ from confuda.io.volume_file import is_dicom, read_cine
 from confuda.labels import find_label_values
 from confuda.measure.function import measure_body_surface_area_m2
 from confuda.measure.read_outs import measure_read_outs
+from confuda.observer import Observer
 from confuda.report.case import Case
 from confuda.report.documents import Documents, describe_bundle
-from confuda.segmenter import Observer, Segmenter
+from confuda.segmenter import Segmenter
 
 
 def run_cine_job(job: Job, observer: Observer, began: float) -> Dict[str, Any]:
