@@ -21,7 +21,8 @@ MAY_IMPORT: Dict[str, Set[str]] = {
     "adaptation": {"networks", "losses", "imaging", "measure", "inference", "bundle"},
     "result": {"networks", "imaging", "measure", "io", "bundle", "inference", "adaptation"},
 }
-MAY_IMPORT["segmenter"] = {*MAY_IMPORT["result"], "result"}
+MAY_IMPORT["observer"] = set()
+MAY_IMPORT["segmenter"] = {*MAY_IMPORT["result"], "result", "observer"}
 MAY_IMPORT["cine"] = {*MAY_IMPORT["segmenter"], "segmenter"}
 CORE = {*MAY_IMPORT["cine"], "cine", "losses"}
 MAY_IMPORT["report"] = CORE
