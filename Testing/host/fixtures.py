@@ -55,7 +55,7 @@ class Bench:
         nodes = slicer.util.getNodesByClass("vtkMRMLNode", slicer.mrmlScene)
         return sorted(f"{node.GetClassName()} {node.GetID()}" for node in nodes)
 
-    def run(self, until: Callable[[], bool], seconds: float = 20.0) -> None:
+    def run(self, until: Callable[[], bool], seconds: float = 120.0) -> None:
         if not self.host.process(seconds, until):
             raise AssertionError(f"not within {seconds} s")
 
@@ -70,7 +70,7 @@ class Bench:
             place.setX(10)  # the box: to the right of a short text nothing is hit
         QtTest.QTest.mouseClick(button, QtCore.Qt.MouseButton.LeftButton, pos=place)
 
-    def runFromPanel(self, seconds: float = 20.0) -> Any:
+    def runFromPanel(self, seconds: float = 120.0) -> Any:
         """Presses the button and waits for the end; returns the job."""
         self.press(self.ui.applyButton)
         job = self.logic.job

@@ -239,7 +239,7 @@ def test_an_interrupted_table_is_the_same_in_the_end(finished, toy_folder, tmp_p
         if line.startswith("cell 1/"):
             break
     process.terminate()
-    assert process.wait(timeout=60) == 130
+    assert process.wait(timeout=600) == 130
     process.stderr.close()
     left = {path: path.read_bytes() for path in (tmp_path / "out" / "cells").glob("*.json")}
     assert 1 <= len(left) < 8

@@ -44,7 +44,7 @@ def test_killed_workers_and_a_killed_command_leave_nothing_half_and_a_rerun_comp
     kept = {name: (records / f"{name}.json").stat().st_mtime_ns for name in done}
 
     second = start(*command)
-    said = second.communicate(timeout=400)[1]
+    said = second.communicate(timeout=600)[1]
     assert second.returncode == 0, said
     assert f"{len(done)} were done before" in said
     assert all((records / f"{name}.json").stat().st_mtime_ns == kept[name] for name in done)
@@ -59,7 +59,7 @@ def test_ctrl_c_ends_the_workers_and_keeps_the_table(scanner_folder, small_bundl
     workers = wait_for(lambda: find_workers(process))
     wait_for(lambda: workers[0].cpu_times().user > 2)
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=120)[1]
+    said = process.communicate(timeout=600)[1]
     assert process.returncode == 130 and said.strip().splitlines()[-1] == "confuda: Cancelled."
     wait_for(lambda: not any(worker.is_running() and worker.status() != "zombie" for worker in workers), 60)
     assert [row["status"] for row in read_rows(output)] == ["waiting"]

@@ -22,7 +22,7 @@ def run(*arguments) -> subprocess.CompletedProcess:
         capture_output=True,
         text=True,
         env={"PYTHONPATH": str(package), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
-        timeout=300,
+        timeout=600,
     )
 
 
@@ -234,7 +234,7 @@ def test_an_interrupted_run_leaves_the_earlier_output_alone(volume, small_bundle
             break
     time.sleep(0.2)
     process.terminate()
-    assert process.wait(timeout=20) == 130
+    assert process.wait(timeout=600) == 130
     process.stderr.close()
     assert output.read_bytes() == b"earlier"
     assert [path.name for path in tmp_path.iterdir()] == ["out.nii.gz"]

@@ -142,7 +142,7 @@ def test_a_terminal_that_hangs_up_ends_the_job_unless_nohup_was_asked_for(
         if line.startswith("adapt"):
             break
     process.send_signal(signal.SIGHUP)
-    said = process.communicate(timeout=200)[1]
+    said = process.communicate(timeout=600)[1]
     if ignored:
         assert process.returncode == 0 and is_whole(tmp_path)
     else:
@@ -220,7 +220,7 @@ def test_torch_gets_sleeping_threads_in_every_way_in(way) -> None:
     for own, seen in (({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")):
         done = subprocess.run(
             [sys.executable, "-c", program], env=make_environment(OMP_DISPLAY_ENV="TRUE", **own), input="",
-            capture_output=True, text=True, timeout=300,
+            capture_output=True, text=True, timeout=600,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert f"OMP_WAIT_POLICY = '{seen}'" in done.stderr

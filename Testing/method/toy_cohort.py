@@ -70,7 +70,7 @@ def start(*arguments) -> subprocess.Popen:
     )
 
 
-def wait_for(condition, seconds: float = 240.0):
+def wait_for(condition, seconds: float = 600.0):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         value = condition()

@@ -181,7 +181,7 @@ def test_the_panel_loads_nothing_of_training_benchmark_or_cohort(host):
         [sys.executable, "-c", STARTED_PANEL.format(repository=str(REPOSITORY))],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     loaded = answer.stdout.partition("LOADED")[2].split()
     assert "confuda.labels" in loaded, answer.stdout + answer.stderr

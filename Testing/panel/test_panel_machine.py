@@ -212,7 +212,7 @@ def test_true_probe_on_this_machine(bench):
         env=workerEnvironment(str(bench.host.moduleFolder)),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=True,
     )
     event = json.loads(answer.stdout)

@@ -103,7 +103,7 @@ def test_progress_and_preview_are_shown_while_it_runs(bench, phantom):
     assert bench.ui.outputSelector.count() == 1  # a preview can't be chosen
 
     bench.press(bench.ui.applyButton)
-    bench.run(lambda: not job.isRunning, seconds=2.0)
+    bench.run(lambda: not job.isRunning)
     assert slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSegmentationNode") is None
     assert bench.ui.applyButton.text() == "&Adapt && Segment"
     assert bench.ui.inputsButton.isEnabled()

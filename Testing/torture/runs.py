@@ -14,7 +14,7 @@ from Testing.toy_bundle import make_heart, share_toy_bundle
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE = REPOSITORY / "ConFUDASegment"
-PATIENCE_S = 300
+PATIENCE_S = 600
 """For what must end at some time; a busy machine may take long to start a process."""
 
 PAUSED = "PAUSED"

@@ -104,7 +104,7 @@ def test_clock_jumps(tmp_path, seen) -> None:
     events = run.read_events()
     etas = [event["eta_s"] for event in events if event.get("eta_s") is not None]
     times = [*events[-1]["summary"]["seconds"].values(), *etas]
-    assert all(0 <= value < PATIENCE_S for value in times)
+    assert all(0 <= value < 2 * PATIENCE_S for value in times)
     assert place.output.read_bytes() == plain
     place.check_written()
     seen("code 0, the same labels byte for byte, sensible times")

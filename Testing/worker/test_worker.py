@@ -33,7 +33,7 @@ def send(worker: subprocess.Popen, job) -> None:
 def finish(worker: subprocess.Popen):
     """The exit code and the events that were left to read."""
     events = [json.loads(line) for line in worker.stdout]
-    code = worker.wait(timeout=60)
+    code = worker.wait(timeout=600)
     worker.stdin.close()
     worker.stdout.close()
     return code, events
@@ -90,7 +90,7 @@ def test_cancel_ends_the_worker_and_writes_nothing(job, how) -> None:
     else:
         worker.stdin.close()
     events = [json.loads(line) for line in worker.stdout]
-    assert worker.wait(timeout=30) == 130
+    assert worker.wait(timeout=600) == 130
     assert events[-1]["event"] == "failed" and events[-1]["code"] == 130
     worker.stdin.close()
     worker.stdout.close()
