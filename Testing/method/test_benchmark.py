@@ -172,6 +172,7 @@ def finished(toy_folder, tmp_path_factory) -> Path:
     return output
 
 
+@pytest.mark.slow
 def test_table_1_comes_out_whole(finished, toy_folder) -> None:
     rows = read_rows(finished / "table1.csv")
     names = ["without UDA", "second observer", "AdaptSeg", "FUDA", "ConFUDA"]
@@ -184,6 +185,7 @@ def test_table_1_comes_out_whole(finished, toy_folder) -> None:
         assert (finished / name).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_cell_holds_what_the_metrics_say_about_its_segmentation(finished, toy_folder) -> None:
     folds = make_folds(find_mscmrseg_patients(toy_folder), 2, 0)
     records = [json.loads(path.read_text(encoding="utf-8")) for path in (finished / "cells").glob("confuda-*.json")]
@@ -201,6 +203,7 @@ def test_a_cell_holds_what_the_metrics_say_about_its_segmentation(finished, toy_
         assert str(toy_folder) not in json.dumps(record)
 
 
+@pytest.mark.slow
 def test_the_mean_of_the_table_is_that_of_the_cells(finished) -> None:
     records = [
         json.loads(path.read_text(encoding="utf-8")) for path in sorted((finished / "cells").glob("none-*.json"))
@@ -265,6 +268,7 @@ def test_a_damaged_cell_and_another_recipe_are_run_anew(finished, toy_folder, ca
     assert "2 cells, 2 of them are there already" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_without_matplotlib_the_tables_are_there_all_the_same(finished, toy_folder, monkeypatch, capsys) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     arguments = make_arguments("table1", toy_folder, finished, "--methods", "fuda", "--settings", "one-shot")

@@ -29,6 +29,7 @@ def cohort(scanner_folder, small_bundle_folder, tmp_path_factory) -> Path:
     return output
 
 
+@pytest.mark.slow
 def test_each_volume_is_segmented_as_by_confuda_adapt(cohort, scanner_folder, small_bundle_folder, tmp_path) -> None:
     alone = tmp_path / "alone.seg.nrrd"
     more = ["--bundle", str(small_bundle_folder), "--set", "steps=2"]
@@ -39,6 +40,7 @@ def test_each_volume_is_segmented_as_by_confuda_adapt(cohort, scanner_folder, sm
     assert here.GetMetaData("Segment0_Name") == "Myocardium"
 
 
+@pytest.mark.slow
 def test_the_table_has_a_row_for_each_case_and_one_failure_stops_nothing(cohort) -> None:
     rows = {row["name"]: row for row in read_rows(cohort)}
     assert set(rows) == {PATIENT, "b-heart", f"c-{PATIENT}-torn"}
@@ -54,6 +56,7 @@ def test_the_table_has_a_row_for_each_case_and_one_failure_stops_nothing(cohort)
     assert torn["reason"].startswith("The volume is not an image") and PATIENT not in torn["reason"]
 
 
+@pytest.mark.slow
 def test_the_contact_sheet_opens_offline_shows_outlines_and_names_nobody(cohort, tmp_path) -> None:
     page = (cohort / "contact-sheet.html").read_text(encoding="utf-8")
     words = strip_pictures(page)
@@ -164,6 +167,7 @@ def test_what_cannot_be_is_refused_in_one_sentence(more, code, word, scanner_fol
     assert said[-1].startswith("confuda: ") and word in said[-1]
 
 
+@pytest.mark.slow
 def test_a_folder_of_other_things_and_a_folder_in_use_are_left_alone(
     scanner_folder, cohort, small_bundle_folder, tmp_path, capsys
 ):
