@@ -193,12 +193,12 @@ class Segmenter:
             accepted, reason = judge_adaptation(look.opinion, opinion, adapted.losses)
         return Verdict(accepted, reason, opinion)
 
-    def make_bundle(self, adapted: Adapted, accepted: bool = True, **facts: Any) -> Bundle:
-        """The bundle with the adapted network in place of its own, or with its own where that was not accepted.
+    def make_bundle(self, adapted: Adapted, keep: bool = True, **facts: Any) -> Bundle:
+        """The bundle with the adapted network in place of its own, or with its own where that is not to be kept.
 
         facts: told in its description, beside method, mode and settings.
         """
-        return derive_bundle(self.bundle, adapted.network if accepted else self.network, {**adapted.facts, **facts})
+        return derive_bundle(self.bundle, adapted.network if keep else self.network, {**adapted.facts, **facts})
 
     def run(self, volume: Volume, run: Callable[[], AnyResult]) -> AnyResult:
         """What ``run`` makes of stages, with their warnings and timings. Where memory does not suffice, the CPU is
