@@ -8,7 +8,7 @@ SHARED ?= ../shared/data
 PYTEST = QT_QPA_PLATFORM=offscreen OMP_NUM_THREADS=1 $(RUN) -m pytest Testing -q -rs -n $(TEST_PROCESSES) --dist loadfile
 TEST_PROCESSES ?= 2
 
-.PHONY: demo pictures test test-all torture package lint quality clean
+.PHONY: demo pictures test test-all torture package lint style quality clean
 
 $(READY): requirements/test.txt requirements/torch.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -27,7 +27,7 @@ pictures: demo
 	QT_QPA_PLATFORM=offscreen $(RUN) -m Testing.host.screenshots
 
 # The quick tests: minutes. What is marked slow or torture is in pyproject.toml.
-test: $(READY) lint
+test: $(READY) style
 	$(PYTEST) -m "not slow"
 
 # Every test, with the table of what the tests below Testing/torture saw: what CI runs.
@@ -42,7 +42,11 @@ torture: $(READY)
 package: $(READY)
 	$(RUN) package/make_package.py -o dist
 
-lint: $(READY)
+# How the code is written, and whether its types fit together (mypy reads the whole package, half a minute when it is new).
+lint: style
+	$(RUN) -m mypy
+
+style: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
