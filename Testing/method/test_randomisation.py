@@ -189,6 +189,23 @@ def test_blooming_moves_the_visible_border_outwards_and_leaves_the_labels() -> N
         torch.testing.assert_close(share.sum(1), torch.ones(4, 1, 64, 64))
 
 
+def test_blooming_blood_is_seen_in_the_images() -> None:
+    images, labels = paint_plain_heart(32)
+
+    def measure_bright_share(**chances: float) -> float:
+        """Of the pixels next to the blood, those nearer to it than to the wall in intensity."""
+        settings = dataclasses.replace(only(late_enhancement=1.0, **chances), strongest_blooming=6.0)
+        changed = recolour_classes(throw(), images, labels, settings)
+        blood = changed[..., 23:37, 23:37].mean((1, 2, 3), keepdim=True)
+        muscle = changed[..., 12:17, 12:48].mean((1, 2, 3), keepdim=True)
+        rim = torch.zeros_like(labels, dtype=torch.bool)
+        rim[..., 19:41, 19:41] = True
+        rim &= labels == MYO
+        return float((changed > (blood + muscle) / 2)[rim].float().mean())
+
+    assert measure_bright_share(blooming=1.0) > measure_bright_share(blooming=0.0) + 0.3
+
+
 def test_intensity_maps_are_monotone_or_not() -> None:
     ramp = torch.linspace(0, 1, 64).expand(200, 1, 1, 64)
     mapped = map_intensity(throw(), ramp)

@@ -117,7 +117,8 @@ def recolour_classes(dice: Dice, images: Tensor, labels: Tensor, settings: Rando
         mean = (images * mask).sum((1, 2, 3), keepdim=True) / mask.sum((1, 2, 3), keepdim=True).clamp_min(1)
         # Papillary muscles and trabeculae are labelled blood: they stay apart from it as far as texture stays.
         texture = dice.per_image(count, 0.2, 1.3)
-        changed = changed + (level + texture * (images - mean)) * soft[:, label]
+        # Texture is a class's own: where blood blooms over the wall, the wall's darkness would undo it.
+        changed = changed + (level + texture * (images - mean) * mask) * soft[:, label]
     slow = dice.chance(count, settings.slow_flow) & black_blood
     changed = _draw_slow_flow(dice, changed, soft, slow.float())
     has_scar = dice.chance(count, settings.scar) & late
