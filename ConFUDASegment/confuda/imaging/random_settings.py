@@ -37,7 +37,7 @@ class RandomSettings:
     endocardial_scar: float = 0.75
     dark_core: float = 0.35
     blooming: float = 0.85
-    strongest_blooming: float = 6.0
+    strongest_blooming: float = 3.5
     slow_flow: float = 0.3
     gamma: float = 0.5
     bias_field: float = 0.5
