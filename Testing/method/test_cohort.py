@@ -77,15 +77,11 @@ def test_the_contact_sheet_opens_offline_shows_outlines_and_names_nobody(cohort,
 def test_the_outlines_of_a_picture_are_those_of_the_segmentation(heart, tmp_path) -> None:
     from confuda.cohort.case import _draw_picture
     from confuda.cohort.record import CaseFiles
-    from confuda.io.segmentation_file import write_segmentation
 
-    sitk.WriteImage(heart[0], str(tmp_path / "heart.nii.gz"))
     files = CaseFiles(tmp_path / "heart.seg.nrrd", tmp_path / "heart.png", tmp_path / "heart.json")
-    write_segmentation(heart[1], files.segmentation)
-    assert _draw_picture(tmp_path / "heart.nii.gz", files)
+    assert _draw_picture(heart[0], heart[1], files)
     with_labels = files.picture.read_bytes()
-    write_segmentation(heart[1] * 0, files.segmentation)
-    assert _draw_picture(tmp_path / "heart.nii.gz", files)
+    assert _draw_picture(heart[0], heart[1] * 0, files)
     assert with_labels != files.picture.read_bytes() and len(with_labels) < 150_000
     empty = sitk.GetArrayFromImage(sitk.ReadImage(str(files.picture))).astype(int)
     rows = 5 * empty.shape[0] // 6
