@@ -38,7 +38,7 @@ class CineResult:
         ed, es: frames near end-diastole and end-systole, found by the source network, that were adapted to.
         looks: of the source network at these two, by their numbers; empty where no heart was found.
         adapted, verdicts: of the stages, by the numbers of these two; None and empty where nothing was adapted.
-        agreement: how far the network says the same of eight views, 0 to 1, the mean over frames; None without a heart.
+        agreement: how far the network says the same of its views, 0 to 1, the mean over frames; None without a heart.
         options, settings, device, warnings, timings: as those of a :class:`confuda.Result`.
     """
 

@@ -126,7 +126,7 @@ class Result:
 
     @property
     def agreement(self) -> Optional[float]:
-        """How far the network says the same of eight views of the slices, 0 to 1; None where no heart was found."""
+        """How far the network says the same of its views of the slices, 0 to 1; None where no heart was found."""
         return self.opinion.agreement if self.opinion is not None else None
 
     @property

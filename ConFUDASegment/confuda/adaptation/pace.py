@@ -7,7 +7,7 @@ from typing import Deque
 from confuda.adaptation.settings import AdaptationSettings
 
 IMAGES_PER_SLICE = 1.9
-"""Images that are learned from in the time in which a slice is predicted in its eight views (shipped bundle, bundled
+"""Images that are learned from in the time in which a slice is predicted in eight views (bundle 0.2.0, bundled
 sample). It sets the first estimate only."""
 
 RECENT_STEPS = 9

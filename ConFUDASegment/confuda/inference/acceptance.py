@@ -102,7 +102,7 @@ def form_opinion(
     """
     total: Optional[torch.Tensor] = None
     given: List[np.ndarray] = []
-    # View by view: soft labels of 500 slices in eight views at once would take 2 GB.
+    # View by view: soft labels of 500 slices in all views at once would take 2 GB.
     for view in predictor.predict_views(slices, predictor.views):
         given.append(predictor.weigh(view.numpy()).argmax(axis=0).astype(np.uint8))
         total = view.clone() if total is None else total.add_(view)
@@ -164,7 +164,7 @@ def judge_adaptation(source: Opinion, adapted: Opinion, losses: List[Dict[str, f
     if measure_loss_rise(losses) > LARGEST_RISE_OF_LOSS:
         return False, "the loss on labelled images grew"
     if adapted.agreement < source.agreement - LARGEST_LOSS_OF_AGREEMENT:
-        return False, "the adapted network agrees less with itself under flips and quarter turns"
+        return False, "the adapted network agrees less with itself under flips and turns"
     if adapted.entropy > source.entropy + LARGEST_GAIN_OF_ENTROPY:
         return False, "the adapted network is less sure"
     reason = _judge_sizes(source, adapted) or _judge_anatomy(source, adapted)

@@ -30,7 +30,7 @@ class Uncertainty:
 
     Attributes:
         entropy: (S, H, W) float32, 0 (one class is certain) to 1 (all classes equally likely); 0.5 is a tie of two.
-        dissent: (S, H, W) float32, share of the views (flips and quarter turns) that give the pixel another label.
+        dissent: (S, H, W) float32, share of the views (flips and turns) that give the pixel another label.
         slice_entropy, slice_agreement: by structure (S,): mean entropy inside it, and mean Dice between each two views
             (0 to 1), both NaN where there is none of it.
         entropy_by_structure, agreement_by_structure: the same over all slices.
