@@ -86,7 +86,8 @@ def test_controls_have_the_members_that_are_used(names):
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             parts = dotted(node) if isinstance(node, ast.Attribute) else None
-            if parts and "ui" in parts[:-1]:
+            parts = ["ui" if part == "_ui" else part for part in parts or []]
+            if "ui" in parts[:-1]:
                 name, *members = parts[parts.index("ui") + 1 :]
                 assert name in classes, f"{path.name} uses ui.{name}, which the .ui file lacks"
                 used.add(name)
