@@ -111,10 +111,10 @@ def writeFrames(
 def functionRows(function: Dict[str, Any]) -> List[Tuple[str, str, str, str]]:
     """(what, left ventricle, right ventricle, unit) for each line of the table; a dash for what there is not."""
     names = [
+        (_("Ejection fraction"), "ejection_fraction_percent", "%"),
         (_("End-diastolic volume"), "edv_ml", "mL"),
         (_("End-systolic volume"), "esv_ml", "mL"),
         (_("Stroke volume"), "stroke_volume_ml", "mL"),
-        (_("Ejection fraction"), "ejection_fraction_percent", "%"),
         (_("Mass at end-diastole"), "mass_g", "g"),
         (_("End-diastolic volume by body surface"), "edv_ml_per_m2", "mL/m²"),
         (_("End-systolic volume by body surface"), "esv_ml_per_m2", "mL/m²"),

@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 from . import cine, readouts
 from .errors import JobFailedError
 from .request import SegmentationRequest
-from .results import checkVolumes, findWarnings, forgetReadOuts, massCaveat, writeTable
+from .results import carryCaveat, checkVolumes, findWarnings, forgetReadOuts, massCaveat, writeTable
 from .scene_in import Geometry, readLabels
 from .scene_out import SegmentationWriter, forgetUncertainty, show3D, writeUncertainty
 
@@ -52,7 +52,8 @@ class Result:
         else:
             node = writer.write(self._labels, geometry, volumeNode, outputNode)
         show3D(node, True)
-        table = writeTable(scene, node, self._volumes, massCaveat(self._request.bundle))
+        caveat = massCaveat(self._request.bundle)
+        table = writeTable(scene, node, self._volumes, caveat)
         forgetReadOuts(node)
         imported = Imported(node, table)
         if self._uncertainty is not None:
@@ -67,6 +68,7 @@ class Result:
             )
         if self._scar is not None:
             self._try(lambda: readouts.writeScar(scene, node, self._scar, geometry, summary["scar"]), _("scar"))
+        carryCaveat(node, caveat)
         imported.warnings = [*self._warnings, *findWarnings(summary, node)]
         return imported
 

@@ -99,6 +99,14 @@ def tablesOf(segmentationNode: Optional[Any]) -> List[Tuple[str, Any]]:
     return [(name, table) for name, table in found if table is not None]
 
 
+def carryCaveat(segmentationNode: Any, caveat: str) -> None:
+    """The other tables that have a mass say the same beside it."""
+    for role in (FUNCTION_ROLE, WALL_ROLE):
+        table = segmentationNode.GetNodeReference(role)
+        if table is not None:
+            table.SetAttribute(_CAVEAT, caveat)
+
+
 def forgetReadOuts(segmentationNode: Any) -> None:
     """The segmentation was made anew: what was measured in the former one stays in the scene, but is not this one's."""
     for role in (FUNCTION_ROLE, CURVE_ROLE, WALL_ROLE, SCAR_ROLE):

@@ -102,8 +102,7 @@ def takeScreenshots(folder: Path) -> List[Path]:
     bench.runFromPanel(LIMIT)
     camera.take("finished")
 
-    if real:
-        _takeReadOuts(bench, camera)
+    _takeReadOuts(bench, camera)
     bench.worker = "crash"
     bench.runFromPanel()
     camera.take("error")

@@ -103,6 +103,8 @@ def test_function_is_a_table_and_a_curve(cine, phantom):
     assert float(shown["End-systolic volume"]) == pytest.approx(esv, abs=0.051)
     assert float(shown["Ejection fraction"]) == pytest.approx(100 * (edv - esv) / edv, abs=0.051)
     assert shown["Frame of end-diastole"] == "1"  # as Slicer's browser counts
+    assert list(shown)[0] == "Ejection fraction"  # what is asked for first is seen without scrolling
+    assert "1.05 g/mL" in cine.ui.caveatLabel.text()  # its mass carries the caveat, too
 
     chart = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLPlotChartNode")
     assert chart.GetNumberOfPlotSeriesNodes() == 3 and cine.ui.curveButton.isVisible()
