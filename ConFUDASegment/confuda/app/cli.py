@@ -255,7 +255,7 @@ def _run(parsed: argparse.Namespace) -> int:
 
 def _list_signals() -> List[int]:
     """The signals that end a command in order. Who started it with nohup wants no end when the terminal closes."""
-    signals = [signal.SIGINT, signal.SIGTERM]
+    signals: List[int] = [signal.SIGINT, signal.SIGTERM]
     hang_up = getattr(signal, "SIGHUP", None)  # Windows knows none.
     if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:
         signals.append(hang_up)

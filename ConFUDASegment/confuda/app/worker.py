@@ -14,7 +14,7 @@ import traceback
 from pathlib import Path
 from typing import Any, Dict, Optional, TextIO
 
-from confuda.app.job import parse_job
+from confuda.app.job import Job, parse_job
 from confuda.app.terminal import describe_unexpected, fill_closed_descriptors
 from confuda.errors import Cancelled, ConfudaError, MemoryExhausted, UsageError, is_out_of_memory
 from confuda.io.atomic import remove_own_drafts
@@ -130,7 +130,7 @@ def serve(stdin: TextIO, stdout: TextIO, catch_signals: bool = False) -> int:
     events = EventWriter(stdout)
     line = stdin.readline(LARGEST_JOB_CHARACTERS + 1)
     watch = CancelWatch(stdin, events)
-    job = None
+    job: Optional[Job] = None
     try:
         if not line.strip():
             raise Cancelled("Cancelled.")

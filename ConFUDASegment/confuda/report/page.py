@@ -134,7 +134,7 @@ class _Page:
 
         slices = []
         for place, position in enumerate(shown):
-            panels = [
+            panels: List[Dict[str, Any]] = [
                 {"map": None, "outlines": draw_outlines(outcome.labels[position][window], spacing)}
                 for outcome in self.columns.values()
             ] or [{"map": None, "outlines": {}}]

@@ -65,7 +65,7 @@ def trace_outlines(mask: np.ndarray) -> List[np.ndarray]:
 
     # A margin, so that outlines close at the picture's border.
     padded = np.pad(np.asarray(mask, dtype=float), 1)
-    return [line - 1.0 for line in contour_generator(z=padded).lines(0.5)]
+    return [np.asarray(line) - 1.0 for line in contour_generator(z=padded).lines(0.5)]
 
 
 def encode_figure(figure: "Figure") -> str:
