@@ -10,6 +10,7 @@ alone meanwhile: the load at the start is written down, too.
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -33,10 +34,14 @@ WORK = ("--preset", "fast", "--set", "steps=6", "--set", "runs=1", "--device", "
 SPINNING = {"OMP_WAIT_POLICY": "ACTIVE"}
 
 
+# It ends with whoever started it, however that ends.
+BUSY_PROGRAM = "import os, sys\nwhile os.getppid() == int(sys.argv[1]): sum(range(1_000_000))"
+
+
 @contextmanager
 def keep_busy(count: int) -> Iterator[None]:
     """So many processes that compute without a pause."""
-    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    processes = [subprocess.Popen([sys.executable, "-c", BUSY_PROGRAM, str(os.getpid())]) for _ in range(count)]
     try:
         yield
     finally:

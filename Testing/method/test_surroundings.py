@@ -309,3 +309,39 @@ def test_modes_methods_and_presets_are_explained_where_they_are_listed() -> None
     for texts in (MODE_TEXTS, METHOD_TEXTS, PRESET_TEXTS):
         assert all(f"{name} " in text and explained in text for name, explained in texts.items())
     assert "(balanced by default)" in text and "(few-shot by default)" in text
+
+
+# The study of busy machines
+
+
+def test_the_table_of_busy_machines_compares_with_the_fair_share() -> None:
+    sys.path.insert(0, str(PACKAGE.parent / "benchmarks"))
+    try:
+        import busy
+    finally:
+        sys.path.pop(0)
+    rows = [
+        {"busy": 0, "seconds": {"default": [10.0, 12.0, 11.0], "one thread": [20.0]}},
+        {"busy": 4, "seconds": {"default": [33.0], "one thread": [40.0]}},
+    ]
+    lines = busy.format_table(rows, cores=2).splitlines()
+    assert lines[2] == "| 0 | 11.0 | 20.0 | 11.0 | 1.00 |" and lines[3] == "| 4 | 33.0 | 40.0 | 33.0 | 1.00 |"
+
+
+@posix
+def test_busy_processes_end_with_whoever_wanted_them() -> None:
+    sys.path.insert(0, str(PACKAGE.parent / "benchmarks"))
+    try:
+        import busy
+    finally:
+        sys.path.pop(0)
+    program = (
+        "import os, subprocess, sys\n"
+        "command = [sys.executable, '-c', sys.argv[1], str(os.getpid())]\n"
+        "print(subprocess.Popen(command, stdout=subprocess.DEVNULL).pid, flush=True)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program, busy.BUSY_PROGRAM], stdout=subprocess.PIPE, text=True)
+    pid, limit = int(ended.stdout), time.monotonic() + 60
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < limit:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2]

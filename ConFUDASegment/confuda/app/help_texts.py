@@ -7,6 +7,15 @@ import argparse
 import textwrap
 from typing import Any, Dict, Mapping, Tuple
 
+from confuda.adaptation.settings import PRESETS
+
+
+def _count_steps(preset: str) -> str:
+    settings = PRESETS[preset]
+    steps = f"{settings.steps // settings.runs} steps"
+    return steps if settings.runs == 1 else f"{settings.runs} runs of {steps}"
+
+
 MODE_TEXTS = {
     "one-shot": "to one slice in the middle of the heart, or to that of --slice",
     "few-shot": "to all slices of the volume that show a heart",
@@ -20,12 +29,13 @@ METHOD_TEXTS = {
     "source": "as many steps on the source images alone: a control, which looks at no target",
     "none": "no adaptation: the network as it is, in seconds",
 }
-PRESET_TEXTS = {
-    "fast": "3 runs of 10 steps, about half a minute; a single volume may lose a little by chance",
-    "balanced": "6 runs of 10 steps, about a minute",
-    "thorough": "12 runs of 10 steps, two to three minutes",
-    "paper": "the published recipe term by term, 200 steps, several minutes; for comparison",
+_PRESET_ENDS = {
+    "fast": "about half a minute; a single volume may lose a little by chance",
+    "balanced": "about a minute",
+    "thorough": "two to three minutes",
+    "paper": "several minutes; the published recipe term by term, for comparison",
 }
+PRESET_TEXTS = {name: f"{_count_steps(name)}, {end}" for name, end in _PRESET_ENDS.items()}
 
 _CHOICES: Dict[str, Mapping[str, str]] = {"modes": MODE_TEXTS, "methods": METHOD_TEXTS, "presets": PRESET_TEXTS}
 
