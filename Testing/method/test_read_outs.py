@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from Testing.conftest import make_heart
+from Testing.scanner_files import write_series
 
 from confuda.app.cli import main
 from confuda.errors import UsageError
@@ -117,6 +118,23 @@ def test_the_command_line_measures_wall_and_scar(capsys, small_bundle_folder, tm
     assert float(rows["scar_g", ""]) == summary["scar"]["scar_g"]
     for name in ("wall", "scar"):
         assert (tmp_path / f"out-{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_beside_a_dicom_seg_scar_is_a_segmentation_of_its_own(capsys, small_bundle_folder, tmp_path) -> None:
+    image = sitk.Cast(make_heart()[0] + 100, sitk.sitkUInt16)
+    write_series(tmp_path / "scan", image)
+    (tmp_path / "out").mkdir()
+    code = main(
+        ["adapt", str(tmp_path / "scan"), "-o", str(tmp_path / "out" / "heart.dcm"), "--method", "none"]
+        + ["--bundle", str(small_bundle_folder), "--device", "cpu", "--scar", "2sd", "--json"]
+    )
+    told = capsys.readouterr()
+    assert code == 0, told.err
+    summary = json.loads(told.out)
+    scar = sitk.ReadImage(str(tmp_path / "out" / "heart-scar.seg.nrrd"))
+    assert scar.GetMetaData("Segment0_ID") == "Scar"
+    voxel_ml = float(np.prod(image.GetSpacing())) / 1000
+    assert sitk.GetArrayFromImage(scar).sum() * voxel_ml == pytest.approx(summary["scar"]["scar_ml"], abs=0.01)
 
 
 def test_what_cannot_be_measured_costs_nothing_else(capsys, small_bundle_folder, tmp_path) -> None:

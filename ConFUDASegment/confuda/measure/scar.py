@@ -47,6 +47,9 @@ LEAST_VOXELS = 40
 HIGH_PEAK = 0.5
 """A peak of the histogram counts as one from this share of the highest one."""
 
+BINS = 1024
+"""Of the histogram, before it is smoothed."""
+
 LEAST_BRIGHTNESS = 0.72
 """Where what was found reaches less than this share of the way from remote muscle to blood, the image is hardly one of
 late enhancement. In experts' muscle, scar on late enhancement reaches 0.76 and more (18 volumes of two centres), and of
@@ -199,8 +202,11 @@ def find_remote_muscle(values: np.ndarray) -> Tuple[float, float]:
     if spread == 0 or len(values) < 2:
         return float(np.median(values)), 0.0
     width = 0.9 * spread * len(values) ** -0.2  # Silverman's rule.
+    # Of narrow bins, not of each value: a fine volume has hundreds of thousands.
+    counts, edges = np.histogram(values, BINS)
+    middles = (edges[:-1] + edges[1:]) / 2
     grid = np.linspace(values.min(), values.max(), 201)
-    density = np.exp(-0.5 * ((grid[:, None] - values[None, :]) / width) ** 2).sum(axis=1)
+    density = np.exp(-0.5 * ((grid[:, None] - middles[None, :]) / width) ** 2) @ counts
     inner = np.flatnonzero((density[1:-1] >= density[:-2]) & (density[1:-1] > density[2:])) + 1
     high = [int(peak) for peak in inner if density[peak] >= HIGH_PEAK * density.max()]
     mean = float(grid[high[0] if high else int(density.argmax())])
