@@ -27,6 +27,8 @@ class Look:
         volume: that was looked at; stack: its slices at the bundle's spacing.
         crop: the window around the heart; None where no heart was found.
         opinion: of the source network about ``crop``; None without one.
+        rival: how far the network agrees with itself at another place that might be the heart, as a share of that
+            here; 0 without such a place.
         doubt: why there is no heart, or what speaks against the one at a given centre; "" where nothing does.
         opinion_s: seconds that the opinion took.
     """
@@ -35,6 +37,7 @@ class Look:
     stack: ShortAxisStack
     crop: Optional[HeartCrop] = None
     opinion: Optional[Opinion] = None
+    rival: float = 0.0
     doubt: str = ""
     opinion_s: float = 0.0
 

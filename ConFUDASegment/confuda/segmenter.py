@@ -31,6 +31,7 @@ from confuda.imaging.neighbours import count_offset, join_neighbours
 from confuda.imaging.stack import HeartCrop, ShortAxisStack
 from confuda.imaging.volume import Volume
 from confuda.inference.acceptance import Opinion, form_opinion, judge_adaptation, measure_voxel_ml
+from confuda.inference.cautions import find_cautions
 from confuda.inference.heart import find_heart
 from confuda.inference.plausibility import find_doubt
 from confuda.inference.prediction import ALL_VIEWS, NO_FLIP, Predictor
@@ -137,7 +138,7 @@ class Segmenter:
         with self._timed("find"):
             self.observer.progress("find", 0, 1, None)
             look = Look(volume, ShortAxisStack(volume.image, self.bundle.spacing_mm))
-            crop = self._crop_on_heart(look.stack, center)
+            crop, look.rival = self._crop_on_heart(look.stack, center)
         if crop is None:
             look.doubt = "no place in it looks like one"
             return look
@@ -231,14 +232,19 @@ class Segmenter:
         self.network = copy.deepcopy(self.bundle.segmenter).to(self.device, memory_format=torch.channels_last)
         return warning
 
-    def _crop_on_heart(self, stack: ShortAxisStack, center: Optional[Tuple[float, float]]) -> Optional[HeartCrop]:
+    def _crop_on_heart(
+        self, stack: ShortAxisStack, center: Optional[Tuple[float, float]]
+    ) -> Tuple[Optional[HeartCrop], float]:
+        """The window around the heart, None without one, and its rival (:class:`Look`)."""
         if center is None:
             found = find_heart(self.make_predictor(stack), stack, self.bundle.crop)
-            return stack.crop(found, self.bundle.crop) if found is not None else None
+            if found is None:
+                return None, 0.0
+            return stack.crop(found.center, self.bundle.crop), found.rival
         place = stack.locate(*center)
         if not all(-0.5 <= c <= count - 0.5 for c, count in zip(place, stack.grid.size)):
             raise InputError("The centre lies outside the volume: give in-plane voxel indices I,J inside it.")
-        return stack.crop(place, self.bundle.crop)
+        return stack.crop(place, self.bundle.crop), 0.0
 
     def _ask(self, network: DRUNet, crop: HeartCrop) -> Opinion:
         return form_opinion(
@@ -279,6 +285,8 @@ class Segmenter:
         absent = [structure.name for structure in STRUCTURES if structure.label not in present]
         if absent:
             self.warn(f"Not found in this volume: {', '.join(absent)}.")
+        for message in find_cautions(look.crop, opinion, look.rival):
+            self.warn(message)
         return label_map
 
     @contextmanager

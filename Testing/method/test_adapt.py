@@ -299,7 +299,7 @@ def test_what_only_resembles_a_heart_is_not_taken_for_it(bundle, heart) -> None:
     both.SetSpacing(image.GetSpacing())
     found = find_heart(Predictor(bundle.segmenter), ShortAxisStack(both, 1.5), 64)
     assert found is not None
-    assert np.hypot(found[0] - 0.45 * 96, found[1] - (96 + 0.55 * 96)) < 15
+    assert np.hypot(found.center[0] - 0.45 * 96, found.center[1] - (96 + 0.55 * 96)) < 15
 
 
 def test_an_empty_answer_stays_empty() -> None:

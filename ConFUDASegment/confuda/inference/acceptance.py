@@ -121,11 +121,12 @@ def measure_entropy(probabilities: np.ndarray) -> float:
 
 def measure_anatomy(labels: np.ndarray) -> Anatomy:
     """How plausible ``labels`` (S, H, W) are; see :class:`Anatomy`."""
-    return Anatomy(_measure_enclosure(labels), _measure_continuity(labels))
+    return Anatomy(measure_enclosure(labels), _measure_continuity(labels))
 
 
-def _measure_enclosure(labels: np.ndarray) -> float:
-    """Of the pixel edges between the left ventricle and anything else in its slice, the share that touches muscle."""
+def measure_enclosure(labels: np.ndarray) -> float:
+    """Of the pixel edges between the left ventricle of ``labels`` (S, H, W) and anything else in its slice, the share
+    that touches muscle; 0 without one."""
     touching = everything = 0
     for axis in (1, 2):
         ahead, behind = (np.moveaxis(labels, axis, 0)[part] for part in (slice(1, None), slice(None, -1)))

@@ -1,6 +1,7 @@
 """Finding the heart: the image centre is not always it."""
 
-from typing import List, Optional, Tuple
+import math
+from typing import List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -17,8 +18,20 @@ CANDIDATES_APART_MM = 40.0
 TWO_VIEWS = (View(), View(False, (2,)))
 
 
-def find_heart(predictor: Predictor, stack: ShortAxisStack, size: int) -> Optional[Tuple[float, float]]:
-    """The heart's middle as (row, column) of ``stack.slices``, or None where nothing looks like a heart.
+class Place(NamedTuple):
+    """Where the heart is, and how sure that is.
+
+    center: (row, column) of the stack's slices; agreement: of two views there, 0 to 1; rival: their agreement at the
+    best of the other places, at least ``CANDIDATES_APART_MM`` away, as a share of that here; 0 where there is none.
+    """
+
+    center: Tuple[float, float]
+    agreement: float
+    rival: float = 0.0
+
+
+def find_heart(predictor: Predictor, stack: ShortAxisStack, size: int) -> Optional[Place]:
+    """Where the heart is, or None where nothing looks like a heart.
 
     The network looks through windows of ``size`` pixels that overlap by half, on slices from the middle of the stack;
     where left ventricle and myocardium (the pair that nothing else resembles) are seen together in most of them, may be
@@ -28,16 +41,21 @@ def find_heart(predictor: Predictor, stack: ShortAxisStack, size: int) -> Option
     last = len(stack) - 1
     reach = (0.25, 0.75) if last >= MOST_SLICES else (0.0, 1.0)
     chosen = np.unique(np.linspace(reach[0] * last, reach[1] * last, MOST_SLICES).round().astype(int))
-    best, best_agreement = None, 0.0
+    places: List[Place] = []
     for candidate in _find_candidates(predictor, stack, chosen, size):
         center = _center_window(predictor, stack, chosen, candidate, size)
         if center is None:
             continue
         views = predictor.predict_views(stack.crop(center, size).slices, TWO_VIEWS, chosen)
         agreement = measure_agreement([view.argmax(dim=0).numpy() for view in views], absent=0.0)
-        if best is None or agreement > best_agreement:
-            best, best_agreement = center, agreement
-    return best
+        places.append(Place(center, agreement))
+    if not places:
+        return None
+    # The first of equals: the coarse look puts the likeliest first.
+    best = max(places, key=lambda place: place.agreement)
+    apart = CANDIDATES_APART_MM / stack.grid.spacing_mm[0]
+    others = [place.agreement for place in places if math.dist(place.center, best.center) >= apart]
+    return best._replace(rival=max(others, default=0.0) / max(best.agreement, 1e-6))
 
 
 def _find_candidates(
