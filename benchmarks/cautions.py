@@ -22,7 +22,7 @@ from confuda.inference import cautions
 from confuda.inference.plausibility import LEAST_AGREEMENT
 from confuda.io.volume_file import read_volume
 from confuda.labels import STRUCTURES, map_labels
-from confuda.measure.metrics import measure_dice
+from confuda.measure.overlap import measure_dice
 
 GOOD, POOR = 0.80, 0.70
 """Mean Dice from which a volume came out well, and below which it came out poorly."""

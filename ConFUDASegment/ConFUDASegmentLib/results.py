@@ -8,7 +8,6 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from confuda.inference.plausibility import LOW_AGREEMENT
 from confuda.labels import LV, MYO, MYOCARDIAL_DENSITY_G_PER_ML, OWN_TERMINOLOGY, RV, STRUCTURES, Structure
 
 from .errors import JobFailedError
@@ -148,14 +147,6 @@ def findWarnings(summary: Dict[str, Any], segmentationNode: Any) -> List[str]:
     if summary.get("accepted") is False:
         warnings.append(
             _("Adapting did not help on this volume, so the network as trained was used. Check the result.")
-        )
-    agreement = summary.get("agreement")
-    if isinstance(agreement, (int, float)) and agreement < LOW_AGREEMENT:
-        warnings.append(
-            _(
-                "The network doubts: its eight views of this volume agree by {agreement:.2f}, below {limit:.2f}. Check "
-                "every outline; Show uncertainty under Advanced tells where."
-            ).format(agreement=agreement, limit=LOW_AGREEMENT)
         )
     for structure in emptyStructures(segmentationNode):
         warnings.append(_("{name} was not found in this volume.").format(name=structure.display_name))

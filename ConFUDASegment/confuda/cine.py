@@ -17,6 +17,7 @@ from confuda.device import measure_peak_memory_mb
 from confuda.errors import InputError, UsageError
 from confuda.imaging.stack import ShortAxisStack
 from confuda.imaging.volume import Volume
+from confuda.inference.cautions import find_cautions
 from confuda.inference.prediction import NO_FLIP, clean_up
 from confuda.labels import LV
 from confuda.measure.function import ALL_FRAMES, ED_AND_ES, HeartFunction, measure_function
@@ -166,6 +167,10 @@ class _Run:
             verdicts = {number: segmenter.judge(look, adapted) for number, look in looks.items()}
         chosen = sorted(looks) if which == ED_AND_ES and looks else list(range(len(self.frames)))
         opinions = self._segment(chosen, center, looks, adapted, verdicts)
+        largest = opinions.get(ed)
+        if largest is not None:
+            for message in find_cautions(largest.crop, largest.opinion):
+                segmenter.warn(message)
         label_maps = [self._restore(look, number) for number, look in opinions.items()]
         agreements = [look.opinion.agreement for look in opinions.values() if look is not None]
         function = measure_function([compute_volumes_ml(labels) for labels in label_maps], chosen, body_surface_area_m2)

@@ -138,7 +138,7 @@ class Segmenter:
         with self._timed("find"):
             self.observer.progress("find", 0, 1, None)
             look = Look(volume, ShortAxisStack(volume.image, self.bundle.spacing_mm))
-            crop, look.rival = self._crop_on_heart(look.stack, center)
+            crop = self._crop_on_heart(look, center)
         if crop is None:
             look.doubt = "no place in it looks like one"
             return look
@@ -232,19 +232,15 @@ class Segmenter:
         self.network = copy.deepcopy(self.bundle.segmenter).to(self.device, memory_format=torch.channels_last)
         return warning
 
-    def _crop_on_heart(
-        self, stack: ShortAxisStack, center: Optional[Tuple[float, float]]
-    ) -> Tuple[Optional[HeartCrop], float]:
-        """The window around the heart, None without one, and its rival (:class:`Look`)."""
+    def _crop_on_heart(self, look: Look, center: Optional[Tuple[float, float]]) -> Optional[HeartCrop]:
         if center is None:
-            found = find_heart(self.make_predictor(stack), stack, self.bundle.crop)
-            if found is None:
-                return None, 0.0
-            return stack.crop(found.center, self.bundle.crop), found.rival
-        place = stack.locate(*center)
-        if not all(-0.5 <= c <= count - 0.5 for c, count in zip(place, stack.grid.size)):
+            place = find_heart(self.make_predictor(look.stack), look.stack, self.bundle.crop)
+            look.rival = place.rival if place is not None else 0.0
+            return look.stack.crop(place.center, self.bundle.crop) if place is not None else None
+        given = look.stack.locate(*center)
+        if not all(-0.5 <= c <= count - 0.5 for c, count in zip(given, look.stack.grid.size)):
             raise InputError("The centre lies outside the volume: give in-plane voxel indices I,J inside it.")
-        return stack.crop(place, self.bundle.crop), 0.0
+        return look.stack.crop(given, self.bundle.crop)
 
     def _ask(self, network: DRUNet, crop: HeartCrop) -> Opinion:
         return form_opinion(

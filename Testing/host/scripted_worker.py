@@ -224,8 +224,6 @@ def main():
     if mode == "warns":
         tell("warning", message="The image is noisy.")
         finish(job, volumes, accepted=False, warnings=["The image is noisy.", "Few slices."])
-    elif mode.startswith("agrees-"):
-        finish(job, volumes, agreement=float(mode.partition("-")[2]))
     elif mode == "bad-summary":
         finish(job, {"MYO": 1.0})
     else:

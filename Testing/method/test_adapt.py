@@ -302,6 +302,16 @@ def test_what_only_resembles_a_heart_is_not_taken_for_it(bundle, heart) -> None:
     assert np.hypot(found.center[0] - 0.45 * 96, found.center[1] - (96 + 0.55 * 96)) < 15
 
 
+def test_a_second_heart_is_a_rival_and_a_heart_alone_has_none(bundle, heart) -> None:
+    image, _ = heart
+    voxels = sitk.GetArrayFromImage(image)
+    for shown, rival in (([voxels], 0.0), ([voxels, voxels], 1.0)):
+        side_by_side = sitk.GetImageFromArray(np.concatenate(shown, axis=2))
+        side_by_side.SetSpacing(image.GetSpacing())
+        found = find_heart(Predictor(bundle.segmenter), ShortAxisStack(side_by_side, 1.5), 64)
+        assert found is not None and found.rival == pytest.approx(rival, abs=0.1)
+
+
 def test_an_empty_answer_stays_empty() -> None:
     nothing = np.zeros((4, 2, 16, 16), np.float32)
     nothing[0] = 1

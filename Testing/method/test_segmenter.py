@@ -83,6 +83,14 @@ def test_an_affine_is_in_ras_unless_it_is_said_to_be_in_lps() -> None:
     np.testing.assert_allclose(lps.affine, affine)
 
 
+def test_a_heart_that_is_cut_off_is_warned_of(volume, bundle) -> None:
+    """The toy heart's left ventricle has its middle at 0.55 of the columns."""
+    cut = confuda.Volume(volume.array[:53], spacing_mm=(1.5, 1.5, 8.0))
+    whole, half = (confuda.Segmenter(bundle, "cpu").segment(one).warnings for one in (volume, cut))
+    assert not any("cut off" in text for text in whole)
+    assert sum("cut off" in text for text in half) == 1
+
+
 def test_labels_have_the_axes_of_the_array_in_any_order_and_direction(volume, bundle) -> None:
     segmenter = confuda.Segmenter(bundle, "cpu")
     expected = segmenter.segment(volume).labels

@@ -29,15 +29,6 @@ def test_a_bundle_without_a_model_card_says_that_it_was_not_measured(bench, phan
     assert "not measured" in bench.ui.caveatLabel.text()
 
 
-@pytest.mark.parametrize("agreement, warned", [("agrees-0.80", True), ("agrees-0.95", False)])
-def test_a_network_that_doubts_is_a_warning(bench, phantom, agreement, warned):
-    phantom.addVolume()
-    bench.worker = agreement
-    job = bench.runFromPanel()
-    assert ("0.80, below 0.88" in bench.ui.statusLabel.text()) == warned
-    assert bool(job.warnings) == warned
-
-
 def colors_of(node):
     return {
         s.name: tuple(round(255 * c) for c in node.GetSegmentation().GetSegment(s.name).GetColor()) for s in STRUCTURES
