@@ -1,9 +1,9 @@
 """Where ConFUDA fails: the bundled sample, spoilt in one way each, segmented as a user would, scored and drawn.
 
-    python docs/pictures/draw_limits.py -o docs/pictures
+    python docs/pictures/draw_limits.py -o docs/pictures --page docs/limits.md
 
-Writes `limit-NAME.jpg` for each way, and `limits.json` with the figures of docs/limits.md. Only the simulated sample is
-used (made of ACDC, CC BY-NC-SA 4.0), so the pictures may be published under the same terms.
+Writes `limit-NAME.jpg` for each way, and `limits.json` with the figures of docs/limits.md, whose table it renews. Only
+the simulated sample is used (made of ACDC, CC BY-NC-SA 4.0), so the pictures may be published under the same terms.
 """
 
 import argparse
@@ -241,6 +241,32 @@ def round_all(values: Dict[str, float], digits: int = 1) -> Dict[str, float]:
     return {name: round(float(value), digits) for name, value in values.items()}
 
 
+def renew_table(page: Path, records: Dict[str, Any]) -> None:
+    """Put the figures and warnings of ``records`` into the rows of the page's table; the last column stays."""
+    lines = page.read_text(encoding="utf-8").split("\n")
+    for number, line in enumerate(lines):
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 5 and cells[0] in records:
+            record = records[cells[0]]
+            told = [tell_dice(record[method]) for method in METHODS.values()]
+            warned = [shorten(text) for method in METHODS.values() for text in record[method].get("warnings", [])]
+            told.append("; ".join(dict.fromkeys(warned)) or "none")
+            lines[number] = f"| {' | '.join([cells[0], *told, cells[4]])} |"
+    page.write_text("\n".join(lines), encoding="utf-8")
+
+
+def tell_dice(outcome: Dict[str, Any]) -> str:
+    dice = outcome.get("dice")
+    return " ".join(f"{dice[structure.name]:.2f}" for structure in STRUCTURES) if dice else "empty"
+
+
+def shorten(warning: str) -> str:
+    """A warning up to its first colon, comma or full stop."""
+    for mark in (":", ",", ". "):
+        warning = warning.split(mark)[0]
+    return warning.rstrip(".")
+
+
 def save_as_jpeg(picture: Path, path: Path) -> None:
     """Noise makes a PNG three times as large, and the repository keeps every version for good."""
     with Image.open(picture) as image:
@@ -258,9 +284,12 @@ def main(arguments: Optional[List[str]] = None) -> int:
     parser.add_argument("-o", "--output", type=Path, default=Path("out/limits"), help="folder (out/limits by default)")
     parser.add_argument("--only", nargs="+", choices=[limit.name for limit in LIMITS], help="these ways alone")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="as of confuda adapt")
+    parser.add_argument("--bundle", type=Path, help="folder of another bundle than the shipped one")
+    parser.add_argument("--page", type=Path, help="page whose table gets the figures, e.g. docs/limits.md")
     chosen = parser.parse_args(arguments)
     chosen.output.mkdir(parents=True, exist_ok=True)
     options = [part for value in chosen.set for part in ("--set", value)]
+    options += ["--bundle", str(chosen.bundle)] if chosen.bundle is not None else []
     sample, table = read_sample(), chosen.output / "limits.json"
     records = json.loads(table.read_text(encoding="utf-8")) if table.is_file() else {}
     for limit in LIMITS:
@@ -268,6 +297,8 @@ def main(arguments: Optional[List[str]] = None) -> int:
             records[limit.name] = study(limit, sample, chosen.output, options)
             print(limit.name, json.dumps(records[limit.name]), flush=True)
             table.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
+    if chosen.page is not None:
+        renew_table(chosen.page, records)
     return 0
 
 
