@@ -40,6 +40,7 @@ def jumping(labels: np.ndarray) -> np.ndarray:
         (np.copy, 0.9, 4.0, "square centimetres"),
         (np.copy, 0.9, 0.2, "square centimetres"),
         (without_rv, 0.8, 1.5, "right ventricle"),
+        (without_rv, 0.92, 1.5, "right ventricle"),
         (in_one_slice, 0.9, 1.5, "ring"),
         (jumping, 0.9, 1.5, "nothing in common"),
     ],
