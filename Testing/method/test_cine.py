@@ -96,7 +96,7 @@ def test_one_adaptation_to_both_ends_of_the_cycle_serves_all_frames(beat, bundle
         preset="fast",
         settings={"steps": 3, "runs": 1},
     )
-    assert sorted(set(listener.adapted)) == [1, 2, 3]
+    assert sorted(set(listener.adapted) - {0}) == [1, 2, 3]
     assert sorted(result.looks) == [0, 2] and sorted(result.verdicts) == [0, 2]
     # Slices of both frames, more than either has.
     assert len(result.adapted.chosen) == 2 and all(len(chosen) for chosen in result.adapted.chosen)

@@ -150,6 +150,7 @@ def readers_folder(tmp_path_factory, small_bundle_folder):
     volume, truth = (sitk.ConstantPad(part, (44, 105, 0), (60, 20, 0)) for part in make_heart())
     for name in ("LGE.nii.gz", "scan-1.nii.gz", "scan-2.nii.gz", "scan-3.nii.gz", "tomorrow.nii.gz"):
         sitk.WriteImage(volume, str(folder / name))
+    sitk.WriteImage(sitk.JoinSeries([volume, volume]), str(folder / "cine.nii.gz"))
     (folder / SAMPLES).mkdir(parents=True)
     sitk.WriteImage(volume, str(folder / SAMPLES / "SimulatedLGE.nrrd"))
     from confuda.io.segmentation_file import write_segmentation
