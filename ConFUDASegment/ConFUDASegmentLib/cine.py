@@ -13,7 +13,6 @@ from .results import CURVE_ROLE, FUNCTION_ROLE, addTable
 from .scene_in import Geometry, checkVolume, geometryOf
 from .scene_out import SegmentationWriter, placeBeside, removeSegmentation
 
-ALL_FRAMES = "all"  # what a job takes; a current frame is an ordinary volume
 CHART_ROLE = "ConFUDA.chart"  # node reference from the segmentation to its plot
 SEQUENCE_ROLE = "ConFUDA.sequence"  # to the sequence of segmentations that it shows a frame of
 

@@ -12,8 +12,9 @@ from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import parameterNodeWrapper
 
 from confuda.adaptation.settings import METHODS, MODES, PRESETS
+from confuda.measure.function import ALL_FRAMES
 
-from .cine import ALL_FRAMES, browserOf
+from .cine import browserOf
 from .devices import Device
 from .request import SegmentationRequest
 

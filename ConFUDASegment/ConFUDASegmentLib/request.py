@@ -8,6 +8,7 @@ from slicer.i18n import tr as _
 
 from confuda.app.job import ADAPT, check_values, list_fields
 from confuda.errors import UsageError
+from confuda.measure.function import ALL_FRAMES
 
 from .errors import InvalidInputError
 
@@ -42,7 +43,7 @@ class SegmentationRequest(_Options):
     @property
     def isCine(self) -> bool:
         """Whether all frames of a sequence are asked for, and not its current one."""
-        return self.frames is not None
+        return self.frames == ALL_FRAMES
 
     def check(self, sliceCount: int) -> None:
         try:
@@ -54,6 +55,12 @@ class SegmentationRequest(_Options):
                 _("Slice {slice} does not exist: this volume has slices 0 to {last}.").format(
                     slice=self.slice, last=sliceCount - 1
                 )
+            )
+        if self.frames not in (None, ALL_FRAMES):
+            raise InvalidInputError(
+                _(
+                    "Frames are the current one (None) or '{all}': go to a frame in the Sequences module to take it."
+                ).format(all=ALL_FRAMES)
             )
         if self.bundle and not os.path.isfile(os.path.join(self.bundle, "bundle.json")):
             raise InvalidInputError(_("The bundle folder has no bundle.json: choose the folder of a ConFUDA bundle."))

@@ -150,7 +150,12 @@ def test_slicer_side_imports_no_torch(source):
             if top == "confuda":
                 allowed = ("confuda.labels", "confuda.adaptation.settings", "confuda.errors", "confuda.privacy")
                 allowed += ("confuda.inference.plausibility", "confuda.imaging.parallel_slices")
-                allowed += ("confuda.app.job", "confuda.threads", "confuda.measure.bulls_eye")
+                allowed += (
+                    "confuda.app.job",
+                    "confuda.threads",
+                    "confuda.measure.bulls_eye",
+                    "confuda.measure.function",
+                )
                 assert module in allowed, module
 
 

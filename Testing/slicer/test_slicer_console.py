@@ -100,6 +100,9 @@ def test_panel_shows_a_job_of_the_console(bench, logic, phantom):
         ({"settings": {"no_such": 1}}, "Unknown setting"),
         ({"settings": {"temperature": 0}}, "greater than 0"),
         ({"bundle": "/nowhere"}, "no bundle.json"),
+        ({"frames": "all"}, "no frame of a sequence"),
+        ({"frames": 3}, "the current one"),
+        ({"scar": "much"}, "scar"),
     ],
 )
 def test_wrong_options_are_one_sentence(bench, logic, phantom, options, says):
