@@ -172,7 +172,8 @@ class Segmenter:
             self.warn("The network sees no heart in this volume: it was not adapted.")
             return None
         predicted_s = sum(look.opinion_s for look in looks)
-        pace = Pace(how, sum(len(_need_heart(look).slices) for look in looks), predicted_s, time.monotonic())
+        views = self.bundle.views * sum(len(_need_heart(look).slices) for look in looks)
+        pace = Pace(how, views, predicted_s, time.monotonic())
         self.observer.progress("adapt", 0, how.steps, pace.estimate(0))
 
         def report(step: int, total: int, losses: Dict[str, float], network: DRUNet) -> None:

@@ -25,6 +25,11 @@ def test_the_first_estimate_grows_with_what_prediction_just_took() -> None:
     assert slow == pytest.approx(5 * quick) and quick > 1.0
 
 
+def test_fewer_views_in_the_same_time_make_an_image_dearer() -> None:
+    few, many = (Pace(SETTINGS, views, 1.0, 0.0).estimate(0) - 1.0 for views in (32, 64))
+    assert few == pytest.approx(2 * many) and many > 0
+
+
 def test_a_slow_first_step_does_not_count_for_all() -> None:
     pace = Pace(SETTINGS, 8, 1.0, 0.0)
     run_steps(pace, 0.0, 30.0, 2.0, 2.0, 2.0)

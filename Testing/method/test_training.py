@@ -10,9 +10,10 @@ import SimpleITK as sitk
 import torch
 from Testing.conftest import make_heart
 from Testing.method.toy_acdc import write_patients
+from Testing.method.toy_neighbours import show_neighbours
 
 from confuda.app.cli import main
-from confuda.bundle.format import load_bundle
+from confuda.bundle.format import load_bundle, save_bundle
 from confuda.errors import InputError
 from confuda.training.acdc import find_acdc_cases, load_slices, split_acdc_cases
 from confuda.training.checkpoint import load_checkpoint
@@ -124,6 +125,14 @@ def test_training_can_begin_with_the_weights_of_a_bundle(toy_acdc, tmp_path, sma
     assert "another width" in capsys.readouterr().err
     rain = ["train", "rain", "--data", str(toy_acdc), "-o", str(tmp_path / "rain"), *start]
     assert main(rain) == 2
+
+
+def test_training_does_not_begin_with_a_network_that_sees_several_slices(toy_acdc, tmp_path, bundle, capsys) -> None:
+    save_bundle(show_neighbours(bundle), tmp_path / "three")
+    given = ["train", "segmenter", "--data", str(toy_acdc), *SMALL, "--set", "normalisation=instance"]
+    assert main([*given, "-o", str(tmp_path / "run"), "--from", str(tmp_path / "three")]) == 2
+    assert "sees several slices" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_unknown_training_settings_are_refused(toy_acdc, tmp_path) -> None:

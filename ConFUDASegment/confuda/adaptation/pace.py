@@ -6,9 +6,9 @@ from typing import Deque
 
 from confuda.adaptation.settings import AdaptationSettings
 
-IMAGES_PER_SLICE = 1.9
-"""Images that are learned from in the time in which a slice is predicted in eight views (bundle 0.2.0, bundled
-sample). It sets the first estimate only."""
+VIEWS_PER_IMAGE = 4.2
+"""Views of a slice that are predicted in the time in which an image is learned from (bundle 0.2.0, bundled sample). It
+sets the first estimate only."""
 
 RECENT_STEPS = 9
 """A step takes the median of so many: the first lasts longer, and so does one in between now and then."""
@@ -19,18 +19,18 @@ class Pace:
 
     Args:
         settings: of the adaptation.
-        slices: that were predicted just now, in all views; predicted_s: how long that took. The adapted network's
-            prediction, which follows the steps, will take as long.
+        views: that were predicted just now, of all slices together; predicted_s: how long that took. The adapted
+            network's prediction, which follows the steps, will take as long.
         now: seconds of a clock.
     """
 
-    def __init__(self, settings: AdaptationSettings, slices: int, predicted_s: float, now: float) -> None:
+    def __init__(self, settings: AdaptationSettings, views: int, predicted_s: float, now: float) -> None:
         images = 2 * (settings.source_batch + settings.target_batch)
         self._steps = settings.steps
         self._after_s = predicted_s
         self._last = now
         self._recent: Deque[float] = deque(maxlen=RECENT_STEPS)
-        self._recent.append(predicted_s / max(slices, 1) * images / IMAGES_PER_SLICE)
+        self._recent.append(predicted_s / max(views, 1) * images * VIEWS_PER_IMAGE)
 
     def estimate(self, done: int) -> float:
         """Seconds left after ``done`` steps, prediction included."""

@@ -184,6 +184,15 @@ def _begin_with(
     own = loaded.description["segmenter"]
     if (own["width"], own["normalisation"]) != (settings.width, settings.normalisation):
         raise UsageError(f"The network in {bundle.name} has another width or normalisation: set them alike.")
+    with torch.device("meta"):
+        wanted = DRUNet(width=settings.width, normalisation=settings.normalisation).state_dict()
+    if {name: value.shape for name, value in wanted.items()} != {
+        name: value.shape for name, value in loaded.segmenter.state_dict().items()
+    }:
+        raise UsageError(
+            f"The network in {bundle.name} sees several slices or has widths of its own, as only training on packed "
+            "slices gives: begin with another bundle."
+        )
     origin = f"{loaded.description.get('name', bundle.name)} {loaded.description.get('version', '')}".strip()
     return loaded.segmenter, dataclasses.replace(settings, began_with=origin)
 
