@@ -39,9 +39,10 @@ def test_order_and_direction_of_axes(number, tmp_path, seen) -> None:
     [
         pytest.param(make_oblique(35), 0.99, id="turned by 35 degrees about two axes"),
         pytest.param(make_oblique(45), 0.95, id="turned by 45 degrees about two axes, no axis is nearer"),
-        pytest.param(set_direction((1, 0, 0, 0, 1, 0, 0, 0, -1)), 0.99, id="left-handed"),
+        # A network that is shown a slice between its neighbours is shown them the other way round in these two.
+        pytest.param(set_direction((1, 0, 0, 0, 1, 0, 0, 0, -1)), 0.97, id="left-handed"),
+        pytest.param(reverse_slices, 0.97, id="slices in reversed order on the same grid"),
         pytest.param(set_direction((-1, 0, 0, 0, 1, 0, 0, 0, 1)), 0.95, id="mirrored in plane"),
-        pytest.param(reverse_slices, 0.99, id="slices in reversed order on the same grid"),
         pytest.param(set_origin(1e5, -1e5, 1e5), 0.99, id="100 m from the scanner's middle"),
         pytest.param(keep(slice(58, None), slice(108, None)), 0.85, id="the heart touches two borders"),
         pytest.param(keep(HEART_COLUMNS, HEART_ROWS), 0.8, id="nothing but the heart"),
