@@ -1,6 +1,6 @@
 """Whether what a network marked is a heart at all: a test without labels. Its error rates are in docs/reliability.md.
 
-A network that was trained on hearts marks something in most images. In noise, a head or a bottle its eight views
+A network that was trained on hearts marks something in most images. In noise, a head or a bottle its views
 differ, or what they mark has sizes that no heart has, or changes from slice to slice.
 """
 
