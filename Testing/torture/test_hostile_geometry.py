@@ -52,12 +52,21 @@ def test_order_and_direction_of_axes(number, tmp_path, seen) -> None:
         pytest.param(resample((711, 1000, 8)), 0.9, id="pixels of 0.4 mm"),
         pytest.param(resample((95, 133, 8)), 0.8, id="pixels of 3 mm"),
         pytest.param(resample((284, 133, 8)), 0.8, id="pixels of 1 x 3 mm"),
-        pytest.param(set_spacing(1.3158, 1.3158, 95.0), 0.95, id="slices 95 mm apart"),
     ],
 )
 def test_geometry(geometry, least_dice, tmp_path, seen) -> None:
     """The sample, distorted in one way: labels on its own grid, where the undistorted sample's would lie."""
-    seen(expect_heart(write_distorted("volume.nrrd", geometry), tmp_path, least_dice, geometry=geometry))
+    # Where the image is cut two or three pixels beside the heart, it may be taken for cut off.
+    write = write_distorted("volume.nrrd", geometry)
+    seen(expect_heart(write, tmp_path, least_dice, geometry=geometry, allowed=["heart is cut off"]))
+
+
+@pytest.mark.slow
+def test_slices_far_apart(tmp_path, seen) -> None:
+    """The sample with slices 95 mm apart: labels where they were, and a warning that no heart is so long."""
+    geometry = set_spacing(1.3158, 1.3158, 95.0)
+    write = write_distorted("volume.nrrd", geometry)
+    seen(expect_heart(write, tmp_path, 0.95, "heart is very long", geometry=geometry))
 
 
 @pytest.mark.slow
