@@ -19,8 +19,8 @@ class PublishedRow(NamedTuple):
     The paper does not say in which unit its distances are.
     """
 
-    dice: Tuple[Optional[Figure], Optional[Figure], Optional[Figure], Optional[Figure]]
-    hd95: Tuple[Optional[Figure], Optional[Figure], Optional[Figure], Optional[Figure]]
+    dice: Tuple[Optional[Figure], ...]
+    hd95: Tuple[Optional[Figure], ...]
 
 
 def _row(dice: str, hd95: str) -> PublishedRow:

@@ -4,7 +4,7 @@ source slices themselves as exemplars. Made once, kept, and shared by all cells 
 import dataclasses
 import time
 from pathlib import Path
-from typing import Callable, Dict, Tuple
+from typing import Any, Callable, Dict, Tuple
 
 import numpy as np
 import SimpleITK as sitk
@@ -93,7 +93,7 @@ def _make_source(
     save_bundle(Bundle(description, network, rain.cpu().eval(), images, labels, bank), folder / BUNDLE_FOLDER)
 
 
-def _describe_network(settings: SourceSettings) -> Dict[str, object]:
+def _describe_network(settings: SourceSettings) -> Dict[str, Any]:
     return {"width": settings.width, "normalisation": settings.normalisation, "standardise": settings.standardise}
 
 

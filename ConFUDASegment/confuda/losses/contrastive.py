@@ -6,7 +6,7 @@ anchor nor as negative, so that it can't pull on the others.
 
 import math
 from dataclasses import dataclass
-from typing import Dict, Optional
+from typing import Any, Dict, Optional
 
 import torch
 from torch import Tensor
@@ -103,7 +103,7 @@ def multi_partition_contrast(
     ``settings.partitions`` and ``settings.include_background`` play no part here.
     """
     here, there, copy = (c.find_present(settings.minimum_mass) for c in (partitions, source, augmented))
-    eq2 = {
+    eq2: Dict[str, Any] = {
         "temperature": settings.temperature,
         "positive_in_denominator": settings.positive_in_denominator,
         "reduction": settings.reduction,

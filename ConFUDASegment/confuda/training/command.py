@@ -114,7 +114,7 @@ def run_training(
     Raises:
         UsageError: if ``start`` is given for RAIN or does not fit the settings.
     """
-    kind = RainSettings if what == rain_training.RUN_NAME else SegmenterSettings
+    kind: Type[Any] = RainSettings if what == rain_training.RUN_NAME else SegmenterSettings
     if resume:
         _, record = load_checkpoint(name_checkpoint(output, what))
         values = {**record["settings"], **values}
@@ -219,7 +219,11 @@ def build_bundle(
     """
     tensors, record = load_checkpoint(name_checkpoint(segmenter_folder, segmenter_training.RUN_NAME))
     settings = make_training_settings(SegmenterSettings, record["settings"])
-    segmenter_settings = {"width": settings.width, "normalisation": settings.normalisation, "standardise": True}
+    segmenter_settings: Dict[str, Any] = {
+        "width": settings.width,
+        "normalisation": settings.normalisation,
+        "standardise": True,
+    }
     network = DRUNet(**segmenter_settings)
     averaged = pick_state("averaged.module", tensors)
     network.load_state_dict(averaged)

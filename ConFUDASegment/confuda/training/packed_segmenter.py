@@ -11,7 +11,7 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -61,7 +61,7 @@ class PackedSettings:
     seed: int = 0
 
     @property
-    def network(self) -> Dict[str, object]:
+    def network(self) -> Dict[str, Any]:
         """What :class:`confuda.networks.drunet.DRUNet` takes."""
         return {
             "channels": 3 if self.neighbours else 1,
@@ -296,7 +296,7 @@ class PackedTraining:
         save_checkpoint(self.path, tensors, record)
         self._restore(tensors, record)
 
-    def _restore(self, tensors: Dict[str, Tensor], record: Dict[str, object]) -> None:
+    def _restore(self, tensors: Dict[str, Tensor], record: Dict[str, Any]) -> None:
         for name, module in (("network", self.network), ("averaged", self.averaged)):
             module.load_state_dict({key: value.float() for key, value in pick_state(name, tensors).items()})
         self.dice.generator.set_state(tensors["generator"])
