@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from confuda.result import Result
     from confuda.segmenter import Segmenter
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 NOT_A_DEVICE = "Research software, not a medical device: not for diagnosis or treatment."
 
