@@ -168,11 +168,12 @@ class _Run:
         chosen = sorted(looks) if which == ED_AND_ES and looks else list(range(len(self.frames)))
         opinions = self._segment(chosen, center, looks, adapted, verdicts)
         largest = opinions.get(ed)
-        if largest is not None:
+        if largest is not None and largest.crop is not None and largest.opinion is not None:
             for message in find_cautions(largest.crop, largest.opinion):
                 segmenter.warn(message)
         label_maps = [self._restore(look, number) for number, look in opinions.items()]
-        agreements = [look.opinion.agreement for look in opinions.values() if look is not None]
+        heard = [look.opinion for look in opinions.values() if look is not None and look.opinion is not None]
+        agreements = [opinion.agreement for opinion in heard]
         function = measure_function([compute_volumes_ml(labels) for labels in label_maps], chosen, body_surface_area_m2)
         return CineResult(
             frames=chosen,
@@ -252,6 +253,8 @@ class _Run:
 def find_crop_center(look: Look) -> Tuple[float, float]:
     """The middle of the window around the heart as in-plane voxel indices (i, j) of the volume: the inverse of
     :meth:`ShortAxisStack.locate`."""
+    if look.crop is None:
+        raise ValueError("no heart was found, so there is no window around it")
     stack, grid = look.stack, look.crop.grid
     by_axis = {}
     for place, axis in enumerate(stack.frame.axes[1:]):

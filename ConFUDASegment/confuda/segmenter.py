@@ -16,7 +16,6 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Proto
 
 import numpy as np
 import SimpleITK as sitk
-import torch
 
 from confuda.adaptation.pace import Pace
 from confuda.adaptation.runs import adapt
@@ -25,7 +24,7 @@ from confuda.adaptation.strength import choose_strength
 from confuda.adaptation.target import choose_target_slices
 from confuda.bundle.exemplars import derive_bundle
 from confuda.bundle.format import Bundle, load_bundle
-from confuda.device import CPU, choose_device, release_memory
+from confuda.device import CPU, choose_device, release_memory, to_device
 from confuda.errors import InputError, UsageError, explain_memory_errors, is_out_of_memory
 from confuda.imaging.neighbours import count_offset, join_neighbours
 from confuda.imaging.stack import HeartCrop, ShortAxisStack
@@ -192,7 +191,7 @@ class Segmenter:
         """Compare what both networks say about a volume that shows a heart; no label is needed."""
         with self._timed("predict"):
             opinion = self._ask(adapted.network, _need_heart(look))
-            accepted, reason = judge_adaptation(look.opinion, opinion, adapted.losses)
+            accepted, reason = judge_adaptation(_need_opinion(look), opinion, adapted.losses)
         return Verdict(accepted, reason, opinion)
 
     def make_bundle(self, adapted: Adapted, keep: bool = True, **facts: Any) -> Bundle:
@@ -230,7 +229,7 @@ class Segmenter:
         """Move to a device by its name; returns a warning, or ""."""
         self.device, warning = choose_device(device)
         # A copy: the bundle stays as it is, for whoever else uses it.
-        self.network = copy.deepcopy(self.bundle.segmenter).to(self.device, memory_format=torch.channels_last)
+        self.network = to_device(copy.deepcopy(self.bundle.segmenter), self.device)
         return warning
 
     def _crop_on_heart(self, look: Look, center: Optional[Tuple[float, float]]) -> Optional[HeartCrop]:
@@ -325,10 +324,16 @@ def _choose_slices(look: Look, mode: str, slice: Optional[int]) -> np.ndarray:
     """Numbers in the stack of the slices to adapt to."""
     if slice is not None:
         return np.array([look.stack.frame.slice_position(slice, len(look.stack))])
-    return choose_target_slices(look.opinion.probabilities.argmax(axis=0), mode)
+    return choose_target_slices(_need_opinion(look).probabilities.argmax(axis=0), mode)
 
 
 def _need_heart(look: Look) -> HeartCrop:
     if look.crop is None:
         raise InputError(f"No heart was found in the volume: {look.doubt}.")
     return look.crop
+
+
+def _need_opinion(look: Look) -> Opinion:
+    if look.opinion is None:
+        raise InputError(f"No heart was found in the volume: {look.doubt}.")
+    return look.opinion

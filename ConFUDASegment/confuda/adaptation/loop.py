@@ -7,7 +7,7 @@ segmenter. No label of the target is used anywhere.
 
 import copy
 from dataclasses import dataclass, field
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import Callable, Dict, List, Optional, Tuple, cast
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from confuda.adaptation.methods.base import Method, ViewOutput, Views, decay_rat
 from confuda.adaptation.settings import AdaptationSettings
 from confuda.adaptation.styles import TissueStyle
 from confuda.bundle.format import Bundle
-from confuda.device import compute_in_mixed_precision
+from confuda.device import compute_in_mixed_precision, to_device
 from confuda.imaging.disturbance import disturb
 from confuda.imaging.random_contrast import map_intensity
 from confuda.imaging.random_geometry import draw_grid, warp, warp_labels
@@ -105,9 +105,7 @@ class Adaptation:
         if self.target.dim() == 3:
             self.target = self.target[:, None].expand(-1, bundle.segmenter.channels, -1, -1)
         self.middle = self.target.shape[1] // 2
-        self.network = (
-            copy.deepcopy(bundle.segmenter).requires_grad_(True).to(device, memory_format=torch.channels_last)
-        )
+        self.network = to_device(copy.deepcopy(bundle.segmenter).requires_grad_(True), device)
         self.averaged = AveragedModel(
             self.network, multi_avg_fn=get_ema_multi_avg_fn(settings.average_decay), use_buffers=True
         )
@@ -122,7 +120,7 @@ class Adaptation:
 
     def run(self, report: Optional[StepReport] = None) -> AdaptationResult:
         """All steps."""
-        result = AdaptationResult(self.averaged.module, self.settings.steps)
+        result = AdaptationResult(self._get_averaged(), self.settings.steps)
         self.network.train()
         for step in range(self.settings.steps):
             if step % self.settings.refresh_every == 0:
@@ -130,8 +128,8 @@ class Adaptation:
             losses = self._take_step(step)
             result.losses.append(losses)
             if report is not None:
-                report(step + 1, self.settings.steps, losses, self.averaged.module)
-        result.network = (self.averaged.module if self.settings.average_decay > 0 else self.network).eval()
+                report(step + 1, self.settings.steps, losses, self._get_averaged())
+        result.network = (self._get_averaged() if self.settings.average_decay > 0 else self.network).eval()
         return result
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
@@ -140,13 +138,16 @@ class Adaptation:
             return torch.optim.SGD(self.network.parameters(), settings.learning_rate, momentum=0.9, weight_decay=5e-4)
         return torch.optim.AdamW(self.network.parameters(), settings.learning_rate, weight_decay=1e-4)
 
+    def _get_averaged(self) -> DRUNet:
+        return cast(DRUNet, self.averaged.module)
+
     @torch.no_grad()
     def _look_at_target(self) -> None:
         """Renew what the averaged network says about the target: pseudo-labels, their trust, and the tissue style."""
         by_tissue = self.method.uses_style and self.settings.tissue_share > 0
         if not self.method.uses_target or not (by_tissue or self.settings.lambda_self > 0):
             return
-        predictor = Predictor(self.averaged.module, self.bundle.class_weights)
+        predictor = Predictor(self._get_averaged(), self.bundle.class_weights)
         probabilities = predictor.weigh(predictor.predict(self.target.numpy()))
         cleaned = torch.from_numpy(clean_up(probabilities)).transpose(0, 1)
         original = torch.from_numpy(probabilities).transpose(0, 1)
@@ -175,13 +176,13 @@ class Adaptation:
 
         with compute_in_mixed_precision(device):
             stylised = self._stylise(images, labels, epsilon) if self.method.uses_style else images[:0].to(device)
-            outputs = self._look([source.to(device), stylised, target.to(device), augmented.to(device)])
-        views = Views(labels_here, *outputs, motion=motion.to(device), progress=progress)
+            shown = self._look([source.to(device), stylised, target.to(device), augmented.to(device)])
+        views = Views(labels_here, shown[0], shown[1], shown[2], shown[3], motion.to(device), progress)
         losses = {"source": compute_segmentation_loss(views.source.logits.float(), labels_here)}
         if self.method.uses_style:
             losses["stylised"] = compute_segmentation_loss(views.stylised.logits.float(), labels_here)
         losses.update(self.method.compute_terms(views))
-        if copy_labels is not None and settings.lambda_self > 0:
+        if copy_labels is not None and copy_trust is not None and settings.lambda_self > 0:
             own = compute_segmentation_loss(
                 views.augmented.logits.float(), copy_labels.to(device), copy_trust.to(device)
             )
@@ -258,7 +259,7 @@ class Adaptation:
             noise = epsilon[:by_rain].repeat_interleave(channels, 0)
             styled = self.rain.stylise(content.float(), code, noise).float()
             parts.append((styled + detail).clamp(0, 1)[:, 0].unflatten(0, (by_rain, channels)))
-        if by_tissue:
+        if by_tissue and self.tissue is not None:
             styled = self.tissue.apply(self.style_dice, images[by_rain:], labels[by_rain:])
             parts.append(self._change(self.style_dice, styled).to(self.device))
         return torch.cat(parts)

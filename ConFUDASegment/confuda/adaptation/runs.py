@@ -64,7 +64,8 @@ def _average_runs(
     done = 0
 
     def tell(step: int, _: int, losses: Dict[str, float], network: DRUNet) -> None:
-        report(done + step, settings.steps, losses, network)
+        if report is not None:
+            report(done + step, settings.steps, losses, network)
 
     results = []
     for number in range(count):

@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
-import numpy as np
 import SimpleITK as sitk
 
 from confuda.app.job import ADAPT, READ, Job, is_cine
@@ -75,7 +74,7 @@ def check_job(job: Job) -> List[str]:
     elif _wants_dicom(output):
         from confuda.io.dicom_segmentation import check_dicom_output
 
-        warnings = check_dicom_output(job.volume, output, frame=job.frames, **job.list_for(READ))
+        warnings = check_dicom_output(job.volume, output, frame=_get_frame(job), **job.list_for(READ))
     else:
         check_label_path(output)
     if job.dicom_seg is not None:
@@ -83,14 +82,14 @@ def check_job(job: Job) -> List[str]:
 
         if is_cine(job.frames):
             raise UsageError("A DICOM SEG holds one frame of a cine: give its number to --frames.")
-        warnings += check_dicom_output(job.volume, job.dicom_seg, frame=job.frames, **job.list_for(READ))
+        warnings += check_dicom_output(job.volume, job.dicom_seg, frame=_get_frame(job), **job.list_for(READ))
     if output.resolve() == Path(job.volume).resolve():
         raise UsageError("The output would overwrite the volume: give it another name.")
     if not os.path.isdir(output.parent):
         raise InputError(f"Cannot write {output}: the folder {output.parent} does not exist.")
     check_places(job.volume, output, job.report, job.uncertainty)
     if job.csv is not None:
-        _check_table(job)
+        _check_table(job, Path(job.csv))
     if job.save_bundle is not None:
         check_bundle_place(job.save_bundle)
     return warnings
@@ -115,7 +114,7 @@ def run_job(job: Job, observer: Optional[JobObserver] = None) -> Dict[str, Any]:
         documents = Documents(job.report, job.uncertainty)
         observer.progress("load", 0, 1, None)
         bundle = load_bundle(job.bundle)
-        volume = read_volume(job.volume, frame=job.frames, **job.list_for(READ))
+        volume = read_volume(job.volume, frame=_get_frame(job), **job.list_for(READ))
         observer.preview_folder = job.preview_folder
         segmenter = Segmenter(bundle, job.device, observer)
         loaded = time.monotonic()
@@ -157,7 +156,7 @@ def _write_labels(label_map: sitk.Image, found: ReadOuts, job: Job) -> None:
     if _wants_dicom(job.output):
         from confuda.io.dicom_segmentation import write_dicom_segmentation
 
-        write_dicom_segmentation(label_map, job.volume, job.output, job.frames, job.series)
+        write_dicom_segmentation(label_map, job.volume, job.output, _get_frame(job), job.series)
         if scar is not None:
             write_segments(scar, name_beside(Path(job.output), "scar", SLICER_ENDING), [SCAR])
     else:
@@ -166,12 +165,16 @@ def _write_labels(label_map: sitk.Image, found: ReadOuts, job: Job) -> None:
     if job.dicom_seg is not None:
         from confuda.io.dicom_segmentation import write_dicom_segmentation
 
-        write_dicom_segmentation(label_map, job.volume, job.dicom_seg, job.frames, job.series)
+        write_dicom_segmentation(label_map, job.volume, job.dicom_seg, _get_frame(job), job.series)
 
 
-def _check_table(job: Job) -> None:
+def _get_frame(job: Job) -> Optional[int]:
+    """The one frame that is segmented; None where the volume has but one."""
+    return job.frames if isinstance(job.frames, int) else None
+
+
+def _check_table(job: Job, table: Path) -> None:
     """Make sure, as far as that is known beforehand, that the table of the case can be written."""
-    table = Path(job.csv)
     if table.resolve() in (Path(job.volume).resolve(), Path(job.output).resolve()):
         raise UsageError("The table would overwrite the volume or the segmentation: give it another name.")
     if not os.path.isdir(table.parent):
@@ -199,7 +202,7 @@ def _make_case(
         bundle=describe_bundle(bundle, Path(job.bundle or SHIPPED_BUNDLE)),
         source=result.look.opinion,
         adapted=result.verdict.opinion if result.verdict is not None else None,
-        adapted_to=result.adapted.chosen[0] if result.adapted is not None else np.array([], dtype=int),
+        adapted_to=result.adapted.chosen[0].tolist() if result.adapted is not None else [],
         losses=result.losses,
         accepted=result.accepted,
         reason=result.reason,

@@ -4,7 +4,6 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-import numpy as np
 import SimpleITK as sitk
 
 from confuda.app.job import ADAPT, READ, Job
@@ -95,9 +94,9 @@ def _make_case(job: Job, bundle: Bundle, result: CineResult, image: sitk.Image, 
     look, verdict = result.looks.get(result.ed), result.verdicts.get(result.ed)
     options = {"mode": job.mode, "method": job.method, "preset": job.preset, "seed": str(job.seed)}
     options["frames"] = f"{job.frames}; the slices shown are those of frame {result.ed}"
-    adapted_to = np.array([], dtype=int)
+    adapted_to: List[int] = []
     if result.adapted is not None:
-        adapted_to = result.adapted.chosen[list(result.looks).index(result.ed)]
+        adapted_to = result.adapted.chosen[list(result.looks).index(result.ed)].tolist()
     return Case(
         stack=look.stack if look is not None else ShortAxisStack(image, bundle.spacing_mm),
         settings=result.settings,

@@ -46,7 +46,7 @@ def read_description(folder: Path) -> Dict[str, Any]:
         raise BundleError(f"{path} cannot be read as JSON: restore the bundle.") from error
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise BundleError(f"{path} does not describe a ConFUDA bundle.")
-    version = description.get("format_version")
+    version: Any = description.get("format_version")
     if not _is_whole(version) or version < 1:
         raise BundleError(f"{path} states no usable format version.")
     if version > FORMAT_VERSION:
@@ -64,7 +64,8 @@ def read_description(folder: Path) -> Dict[str, Any]:
 
 
 def _check_numbers(description: Dict[str, Any], path: Path) -> None:
-    spacing, crop = description.get("spacing_mm"), description.get("crop")
+    spacing: Any = description.get("spacing_mm")
+    crop: Any = description.get("crop")
     if not (_is_whole(spacing) or isinstance(spacing, float)) or not 0.3 <= spacing <= 5.0:
         raise BundleError(f"{path}: spacing_mm must lie between 0.3 and 5.")
     if not _is_whole(crop) or not 32 <= crop <= 1024 or crop % DOWNSAMPLING:

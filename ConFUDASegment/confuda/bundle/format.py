@@ -9,14 +9,14 @@ and no file outside its folder is opened.
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from confuda.bundle.description import (
     DESCRIPTION_NAME,
@@ -29,6 +29,7 @@ from confuda.bundle.description import (
     read_inside,
 )
 from confuda.bundle.model_card import format_model_card
+from confuda.device import Network
 from confuda.errors import BundleError, InputError
 from confuda.io.atomic import replace_folder
 from confuda.labels import CLASS_NAMES
@@ -73,10 +74,10 @@ class Bundle:
     images: Tensor
     labels: Tensor
     bank: SourceBank
-    samples: Optional[Tensor] = None
+    samples: Tensor = field(default_factory=lambda: torch.empty(0, 1, dtype=torch.long))
 
     def __post_init__(self) -> None:
-        if self.samples is None:
+        if not len(self.samples):
             self.samples = torch.arange(len(self.images))[:, None]
 
     def get_samples(self, chosen: Tensor) -> Tuple[Tensor, Tensor]:
@@ -143,7 +144,7 @@ def _read_tensors(folder: Path, name: str, description: Dict[str, Any]) -> Dict[
         raise BundleError(f"{name} of the bundle {folder.name} cannot be read: restore it.") from error
 
 
-def _fill(build: Callable[[], nn.Module], tensors: Dict[str, Tensor], name: str) -> nn.Module:
+def _fill(build: Callable[[], Network], tensors: Dict[str, Tensor], name: str) -> Network:
     try:
         # A description may name sizes of many gigabytes: nothing of that size is made before the tensors agree.
         with torch.device("meta"):

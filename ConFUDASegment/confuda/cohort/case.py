@@ -207,7 +207,7 @@ def _draw_picture(image: "sitk.Image", label_map: "sitk.Image", files: CaseFiles
             )  # fmt: skip
             with Image.open(large) as picture:
                 height = round(picture.height * PICTURE_WIDTH / picture.width)
-                small = picture.convert("RGB").resize((PICTURE_WIDTH, height), Image.LANCZOS)
+                small = picture.convert("RGB").resize((PICTURE_WIDTH, height), Image.Resampling.LANCZOS)
             small.quantize(palette=_make_palette(), dither=Image.Dither.NONE).save(large, format="PNG", optimize=True)
     except UsageError:
         return False

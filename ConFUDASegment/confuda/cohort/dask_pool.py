@@ -199,7 +199,7 @@ def _collect(future: Any) -> Tuple[Any, Optional[BaseException]]:
         return None, error
 
 
-def explain_error(error: BaseException) -> str:
+def explain_error(error: Optional[BaseException]) -> str:
     """One sentence on why a task has no result."""
     from distributed import KilledWorker
 

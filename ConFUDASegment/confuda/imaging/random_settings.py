@@ -1,7 +1,7 @@
 """What is drawn at random for training slices, how often, and where the random numbers come from."""
 
 from dataclasses import dataclass
-from typing import Tuple
+from typing import Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -75,7 +75,7 @@ class Dice:
     def integers(self, shape: Tuple[int, ...], high: int) -> Tensor:
         return torch.randint(high, shape, generator=self.generator, device=self.device)
 
-    def field(self, count: int, cells: int, size: Tuple[int, int], channels: int = 1) -> Tensor:
+    def field(self, count: int, cells: int, size: Sequence[int], channels: int = 1) -> Tensor:
         """Smooth field (B, channels, H, W) of about unit variance with ``cells`` bumps across."""
         coarse = self.normal((count, channels, cells, cells))
-        return F.interpolate(coarse, size=size, mode="bicubic", align_corners=True)
+        return F.interpolate(coarse, size=tuple(size), mode="bicubic", align_corners=True)

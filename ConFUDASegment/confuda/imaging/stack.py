@@ -89,11 +89,11 @@ class CanonicalFrame:
     def apply(self, array: np.ndarray) -> np.ndarray:
         """A view of ``array`` (numpy order k, j, i of the volume) as (slice, row, column)."""
         out = array.transpose([2 - axis for axis in self.axes])
-        return np.flip(out, [position for position, flip in enumerate(self.flipped) if flip])
+        return np.flip(out, tuple(position for position, flip in enumerate(self.flipped) if flip))
 
     def invert(self, slices: np.ndarray) -> np.ndarray:
         """The inverse of :meth:`apply`."""
-        out = np.flip(slices, [position for position, flip in enumerate(self.flipped) if flip])
+        out = np.flip(slices, tuple(position for position, flip in enumerate(self.flipped) if flip))
         return out.transpose(np.argsort([2 - axis for axis in self.axes]))
 
     def slice_position(self, index: int, slices: int) -> int:

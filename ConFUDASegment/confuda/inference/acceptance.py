@@ -100,17 +100,17 @@ def form_opinion(
 
     With ``slice_distance_mm`` doubtful pixels heed the neighbouring slices (:func:`consult_neighbours`).
     """
-    total: Optional[torch.Tensor] = None
+    total: torch.Tensor = torch.empty(0)
     given: List[np.ndarray] = []
     # View by view: soft labels of 500 slices in all views at once would take 2 GB.
     for view in predictor.predict_views(slices, predictor.views):
         given.append(predictor.weigh(view.numpy()).argmax(axis=0).astype(np.uint8))
-        total = view.clone() if total is None else total.add_(view)
+        total = total.add_(view) if len(given) > 1 else view.clone()
     votes, mean = np.stack(given), (total / len(predictor.views)).numpy()
     if slice_distance_mm is not None:
         mean = consult_neighbours(mean, slice_distance_mm)
     mean = predictor.weigh(mean)
-    return Opinion(clean_up(mean), measure_agreement(votes), measure_entropy(mean), voxel_ml, soft=mean, votes=votes)
+    return Opinion(clean_up(mean), measure_agreement(given), measure_entropy(mean), voxel_ml, soft=mean, votes=votes)
 
 
 def measure_entropy(probabilities: np.ndarray) -> float:

@@ -6,7 +6,8 @@ anchor nor as negative, so that it can't pull on the others.
 
 import math
 from dataclasses import dataclass
-from typing import Any, Dict, Optional
+from functools import partial
+from typing import Dict, Optional
 
 import torch
 from torch import Tensor
@@ -103,17 +104,18 @@ def multi_partition_contrast(
     ``settings.partitions`` and ``settings.include_background`` play no part here.
     """
     here, there, copy = (c.find_present(settings.minimum_mass) for c in (partitions, source, augmented))
-    eq2: Dict[str, Any] = {
-        "temperature": settings.temperature,
-        "positive_in_denominator": settings.positive_in_denominator,
-        "reduction": settings.reduction,
-    }
+    equation_2 = partial(
+        contrast,
+        temperature=settings.temperature,
+        positive_in_denominator=settings.positive_in_denominator,
+        reduction=settings.reduction,
+    )
     norms = centroid_norm_regulariser(
         partitions.vectors, compute_norms(source.vectors), here & there, settings.relative_norm
     )
     return {
-        "inter": contrast(partitions.vectors, source.vectors, here, there, **eq2).mean(),
-        "intra": contrast(augmented.vectors, partitions.vectors, copy, here, **eq2).mean(),
+        "inter": equation_2(partitions.vectors, source.vectors, here, there).mean(),
+        "intra": equation_2(augmented.vectors, partitions.vectors, copy, here).mean(),
         "norm": norms.sum() if settings.norm_over_partitions == "sum" else norms.mean(),
     }
 

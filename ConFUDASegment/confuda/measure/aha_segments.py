@@ -181,7 +181,7 @@ def _find_insertions(
 
 def _find_missing(segments: np.ndarray, axes: HeartAxes) -> Dict[int, str]:
     counts = np.bincount(segments.ravel(), minlength=APEX + 1)
-    shown = (segments > 0).any(axis=(1, 2))
+    shown = np.asarray((segments > 0).any(axis=(1, 2)))
     ends = (shown[0], shown[-1]) if axes.apical_step > 0 else (shown[-1], shown[0])
     missing = {}
     for level, around in _AROUND.items():

@@ -13,7 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from confuda.errors import InputError
-from confuda.labels import LV, MYO, RV
+from confuda.labels import LV, MYO, RV, Structure
 
 LEAST_TAPER = 0.03
 """Where the middle of the blood along the axis is nearer to the middle of the heart than this share of its length, its
@@ -151,7 +151,7 @@ def _grow(mask: np.ndarray) -> np.ndarray:
     return grown
 
 
-def _has(plane: np.ndarray, structure: object) -> bool:
+def _has(plane: np.ndarray, structure: Structure) -> bool:
     return bool((plane == structure.label).any())
 
 

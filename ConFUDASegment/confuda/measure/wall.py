@@ -89,7 +89,7 @@ def measure_wall(labelmap: sitk.Image, slice_axis: int) -> Wall:
     """
     stack = LabelStack.from_image(labelmap, slice_axis)
     division = find_aha_segments(stack)
-    thickness = measure_thickness_mm(stack.labels, stack.spacing_mm)
+    thickness = measure_thickness_mm(stack.labels, tuple(stack.spacing_mm))
     segments = {}
     for number in SEGMENT_NAMES:
         if number in division.missing:

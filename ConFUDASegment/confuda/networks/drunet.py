@@ -57,10 +57,11 @@ class DilatedBottleneck(nn.Module):
         self.activation = nn.LeakyReLU(0.01, inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        total = None
-        for convolution in self.convolutions:
+        first, *others = self.convolutions
+        total = x = self.activation(first(x))
+        for convolution in others:
             x = self.activation(convolution(x))
-            total = x if total is None else total + x
+            total = total + x
         return total
 
 

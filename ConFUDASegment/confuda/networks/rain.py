@@ -91,6 +91,8 @@ class StyleAutoencoder(nn.Module):
         super().__init__()
         self.fc_encoder = nn.Sequential(nn.Linear(statistics, hidden), nn.ReLU(), nn.Linear(hidden, 2 * latent))
         self.fc_decoder = nn.Sequential(nn.Linear(latent, hidden), nn.ReLU(), nn.Linear(hidden, statistics))
+        self.center: Tensor
+        self.scale: Tensor
         self.register_buffer("center", torch.zeros(statistics))
         self.register_buffer("scale", torch.ones(statistics))
 

@@ -3,7 +3,7 @@
 It is the view from the apex that the AHA's statement draws (Cerqueira et al., Circulation 105:539, 2002).
 """
 
-from typing import TYPE_CHECKING, Dict, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterable, Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -44,7 +44,7 @@ def draw_bulls_eye(
     for segment in range(1, 18):
         inner, outer, first, last = find_place(segment)
         value = known.get(segment)
-        color = ABSENT if value is None else colors.to_rgba(value)
+        color = ABSENT if value is None else colors.to_rgba(value)  # type: ignore[arg-type]
         axes.add_patch(
             Wedge((0, 0), outer, first, last, width=outer - inner, facecolor=color, edgecolor="white", linewidth=1.5)
         )
@@ -63,12 +63,12 @@ def draw_bulls_eye(
     return figure
 
 
-def take_values(segments: object, key: str) -> Dict[int, Optional[float]]:
+def take_values(segments: Iterable[Dict[str, Any]], key: str) -> Dict[int, Optional[float]]:
     """One number of each segment from the rows of a summary (``wall`` and ``scar`` in JSON)."""
     return {int(row["segment"]): row[key] for row in segments}
 
 
-def _choose_ink(color: object) -> str:
+def _choose_ink(color: Any) -> str:
     if isinstance(color, str):
         return "black"
     red, green, blue = color[:3]

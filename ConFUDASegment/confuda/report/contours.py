@@ -1,7 +1,7 @@
 """A figure of slices with the outlines of the structures, one prediction beside the other. Needs matplotlib."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -17,7 +17,7 @@ PANEL_INCHES = 2.1
 LEGEND_INCHES = 4.6
 MARGIN_MM = 14.0
 PAPER, INK = "#101114", "#e8e6e3"
-LINE_STYLES = {"MYO": "solid", "LV": "solid", "RV": (0, (4, 1.2))}
+LINE_STYLES: Dict[str, Any] = {"MYO": "solid", "LV": "solid", "RV": (0, (4, 1.2))}
 """The dashes tell the right ventricle also in print without colours."""
 
 
@@ -45,9 +45,9 @@ def draw_contours(
     slices = np.asarray(slices, dtype=np.float64)
     if slices.ndim != 3 or not slices.size or not labels:
         raise InputError(f"A figure needs slices (S, H, W) and a label map, got {slices.shape} and {len(labels)}.")
-    for name, labelmap in labels.items():
-        if labelmap.shape != slices.shape:
-            raise InputError(f"The labels '{name}' are {labelmap.shape}, the slices {slices.shape}: they must agree.")
+    for name, given in labels.items():
+        if given.shape != slices.shape:
+            raise InputError(f"The labels '{name}' are {given.shape}, the slices {slices.shape}: they must agree.")
     figure_class = _import_matplotlib()
     chosen = _choose_slices(labels, max_slices)
     names = list(range(len(slices))) if numbers is None else list(numbers)
@@ -67,7 +67,8 @@ def draw_contours(
     # The limits of all slices together: contrast that jumps from slice to slice would hide what differs.
     low, high = np.percentile(slices[:, rows_cut, columns_cut], (1, 99.5))
     for place in range(len(chosen) * len(columns)):
-        number, (heading, labelmap) = chosen[place // len(columns)], columns[place % len(columns)]
+        number = chosen[place // len(columns)]
+        heading, labelmap = columns[place % len(columns)]
         left = (indent + (place % across) * panel[0]) / size[0]
         low_edge = 1 - (top + (place // across + 1) * panel[1]) / size[1]
         axes = figure.add_axes((left, low_edge, 0.985 * panel[0] / size[0], 0.985 * panel[1] / size[1]))

@@ -35,20 +35,24 @@ class Documents:
         return self.map_path is not None
 
     def write_map(self, uncertainty: Optional[Uncertainty], crop: Optional[HeartCrop], volume: sitk.Image) -> None:
-        """Write the entropy on the grid of ``volume``. Without an uncertainty, where no heart was found, the map is
-        empty as the segmentation is: there is nothing to doubt."""
+        """Write the entropy on the grid of ``volume``, where a map was asked for. Without an uncertainty, as no heart
+        was found, the map is empty as the segmentation is: there is nothing to doubt."""
         if uncertainty is not None and crop is not None:
             entropy = restore_field(crop, uncertainty.entropy)
         else:
             entropy = sitk.Image(volume.GetSize(), sitk.sitkFloat32)
             entropy.CopyInformation(volume)
+        if self.map_path is None or self._map_target is None:
+            return
         if self.folder is not None:
             make_folder(self.folder)
         with self._map_target.hold():
             write_map(entropy, self.map_path)
 
     def write_page(self, case: Case) -> None:
-        """Write the report's page."""
+        """Write the report's page, where one was asked for."""
+        if self.folder is None or self._page_target is None:
+            return
         page = build_page(case)
         make_folder(self.folder)
         with self._page_target.hold():

@@ -1,7 +1,7 @@
 """Making figures with matplotlib, which Slicer does not have: pages and the command line draw, the panel does not."""
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from confuda.errors import UsageError
 
@@ -37,7 +37,7 @@ def render_figure(figure: "Figure", ending: str) -> bytes:
     content = io.BytesIO()
     kind = ending.lower()[1:]
     # Without a date, and with names that do not depend on the time; text stays text, to be read and searched.
-    settings = {"svg.hashsalt": "confuda", "svg.fonttype": "none"}
+    settings: Any = {"svg.hashsalt": "confuda", "svg.fonttype": "none"}
     with rc_context(settings):
         figure.savefig(content, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
     return content.getvalue()

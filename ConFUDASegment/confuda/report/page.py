@@ -125,7 +125,7 @@ class _Page:
         for outcome in self.columns.values():
             heart |= outcome.labels > 0
         shown, spacing = choose_slices(heart), stack.native_grid.spacing_mm
-        window = find_window(heart.any(axis=0), spacing)
+        window = find_window(np.asarray(heart.any(axis=0)), spacing)
         greys = encode_slices(np.stack([picture[number][window] for number in shown]).astype(np.float32))
         maps = restore_maps(self.case) or ()
         fields = [encode_maps(np.stack([field[number][window] for number in shown])) for field in maps]

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from typing import TYPE_CHECKING, Dict, List, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Tuple
 
 import numpy as np
 
@@ -65,7 +65,8 @@ def trace_outlines(mask: np.ndarray) -> List[np.ndarray]:
 
     # A margin, so that outlines close at the picture's border.
     padded = np.pad(np.asarray(mask, dtype=float), 1)
-    return [np.asarray(line) - 1.0 for line in contour_generator(z=padded).lines(0.5)]
+    lines: Any = contour_generator(z=padded).lines(0.5)
+    return [np.asarray(line) - 1.0 for line in lines]
 
 
 def encode_figure(figure: "Figure") -> str:

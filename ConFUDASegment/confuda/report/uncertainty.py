@@ -54,6 +54,8 @@ def measure_uncertainty(opinion: Opinion) -> Uncertainty:
     The entropy is that of the averaged, weighed soft labels before clean-up: what clean-up decides, it does not know.
     """
     labels, votes = opinion.probabilities.argmax(axis=0), opinion.votes
+    if opinion.soft is None or votes is None:
+        raise ValueError("the opinion was formed without what its doubt is measured by")
     entropy = compute_entropy(opinion.soft).astype(np.float32)
     dissent = (votes != labels).mean(axis=0, dtype=np.float32)
     shared = {structure.name: _count_shared(votes, structure.label) for structure in STRUCTURES}
@@ -77,6 +79,8 @@ def measure_uncertainty(opinion: Opinion) -> Uncertainty:
 
 def measure_heart_entropy(opinion: Opinion) -> float:
     """Mean entropy (0 to 1) inside the heart that the opinion sees; NaN where it sees none."""
+    if opinion.soft is None:
+        return float("nan")
     return _mean(compute_entropy(opinion.soft)[opinion.probabilities.argmax(axis=0) > 0])
 
 
