@@ -253,7 +253,7 @@ def _run(parsed: argparse.Namespace) -> int:
             signal.signal(number, handler)
 
 
-def _list_signals() -> List[signal.Signals]:
+def _list_signals() -> List[int]:
     """The signals that end a command in order. Who started it with nohup wants no end when the terminal closes."""
     signals: List[int] = [signal.SIGINT, signal.SIGTERM]
     hang_up = getattr(signal, "SIGHUP", None)  # Windows knows none.
