@@ -12,18 +12,18 @@ import numpy as np
 
 from confuda.adaptation.settings import AdaptationSettings
 
-SURE_NATS, DOUBTFUL_NATS = 0.12, 0.18
-"""Entropy up to which a network is sure, and from which it is doubtful enough for the whole strength."""
+SURE, DOUBTFUL = 0.09, 0.13
+"""Entropy (0 to 1) up to which a network is sure, and from which it is doubtful enough for the whole strength."""
 
 LEAST_STRENGTH = 0.1
 
 
-def choose_strength(settings: AdaptationSettings, entropies_nats: Sequence[float]) -> AdaptationSettings:
+def choose_strength(settings: AdaptationSettings, entropies: Sequence[float]) -> AdaptationSettings:
     """``settings`` with a strength, where they leave it to the volumes.
 
-    entropies_nats: the mean entropy of the source network's answer on each volume that is adapted to, 0 to log 4.
+    entropies: the mean entropy of the source network's answer on each volume that is adapted to, 0 to 1.
     """
     if settings.strength > 0:
         return settings
-    doubt = (float(np.mean(entropies_nats)) - SURE_NATS) / (DOUBTFUL_NATS - SURE_NATS)
+    doubt = (float(np.mean(entropies)) - SURE) / (DOUBTFUL - SURE)
     return dataclasses.replace(settings, strength=round(float(np.clip(doubt, LEAST_STRENGTH, 1.0)), 3))
