@@ -3,6 +3,8 @@
 Needs jinja2, which torch brings along, and for its drawings matplotlib, which Slicer has not.
 """
 
+import importlib.util
+import sys
 from typing import Any, List
 
 from confuda.errors import UsageError
@@ -17,16 +19,18 @@ def check_drawing_library(purpose: str) -> None:
     Raises:
         UsageError: naming ``purpose`` ("A report", say) and the packages that are missing.
     """
-    missing: List[str] = []
-    for name in ("jinja2", "matplotlib"):
-        try:
-            __import__(name)
-        except ImportError:
-            missing.append(name)
+    missing: List[str] = [name for name in ("jinja2", "matplotlib") if not _is_there(name)]
     if missing:
         raise UsageError(
             f"{purpose} needs {' and '.join(missing)}, which this Python lacks: 'pip install {' '.join(missing)}'."
         )
+
+
+def _is_there(name: str) -> bool:
+    # A test, or a user, may have put None in the place of a package.
+    if name in sys.modules:
+        return sys.modules[name] is not None
+    return importlib.util.find_spec(name) is not None
 
 
 def render(template: str, **values: Any) -> str:
