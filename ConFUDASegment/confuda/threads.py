@@ -17,7 +17,7 @@ def let_threads_sleep(environment: MutableMapping[str, str] = os.environ) -> Non
 
     By default they keep asking, which saves microseconds on an idle machine. Where other programs want the same cores,
     as Slicer's own window does, each takes the other's time: a run then took five times as long as with sleeping
-    threads (docs/results.md). The libraries read these variables when torch is loaded, and never again.
+    threads (docs/speed.md). The libraries read these variables when torch is loaded, and never again.
     """
     if not any(name in environment for name in WAITING):
         environment["OMP_WAIT_POLICY"] = "PASSIVE"

@@ -1,6 +1,6 @@
 """What ``--help`` says beyond a command's options: how long it takes, what there is to choose from, and an example.
 
-Times are those of two CPU cores and the bundled sample, or of the data that docs/results.md names.
+Times are those of two CPU cores and the bundled sample, or of the data that docs/speed.md and docs/results.md name.
 """
 
 import argparse
