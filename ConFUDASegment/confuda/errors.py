@@ -1,4 +1,4 @@
-"""The errors a user can meet: each carries one clear sentence and the exit code of the command line (README)."""
+"""The errors a user can meet: each carries one clear sentence and its exit code (docs/command-line.md)."""
 
 import errno
 from contextlib import contextmanager

@@ -49,6 +49,7 @@ PARSED_AND_TESTED_IN = {
     "docs/slicer.md": "Testing/slicer/test_slicer_documents.py",
     "docs/developers.md": "Testing/method/test_methods.py",
     "docs/python.md": "Testing/method/test_segmenter.py",
+    "README.md": "Testing/packaging/test_documents.py",
 }
 """What is not run here, and the test that does run it, on toy data."""
 
@@ -89,7 +90,9 @@ def test_command_is_understood(command):
     elif program == "make":
         subprocess.run(["make", "--dry-run", *rest], cwd=REPOSITORY, check=True, capture_output=True)
     elif program == "pip":
-        assert re.fullmatch(r"install \.(\[(cohort|dicom|report|train)\])?|wheel \. --no-deps -w dist", " ".join(rest))
+        torch_for_cpus = "install torch --index-url https://download.pytorch.org/whl/cpu"
+        known = rf"install \.(\[(cohort|dicom|report|train)\])?|wheel \. --no-deps -w dist|{torch_for_cpus}"
+        assert re.fullmatch(known, " ".join(rest))
     elif program == "cp":
         assert len(rest) == 2 and (REPOSITORY / rest[0]).is_file()
     elif program == "git":
@@ -143,12 +146,12 @@ def parse_only(script: Path, options: List[str]) -> None:
 
 @pytest.fixture(scope="module")
 def readers_folder(tmp_path_factory, small_bundle_folder):
-    """A folder with what the documents' commands expect: the sample, and it again under the readers' names, a DICOM
-    series, and a bundle that an earlier command made."""
+    """A folder with what the documents' commands expect: the sample, it again under the readers' names, and a DICOM
+    series."""
     folder = tmp_path_factory.mktemp("reader")
     # A toy heart where README and tutorial say that the sample's is: the toy bundle knows no other.
     volume, truth = (sitk.ConstantPad(part, (44, 105, 0), (60, 20, 0)) for part in make_heart())
-    for name in ("LGE.nii.gz", "scan-1.nii.gz", "scan-2.nii.gz", "scan-3.nii.gz", "tomorrow.nii.gz"):
+    for name in ("LGE.nii.gz", "scan-1.nii.gz", "scan-2.nii.gz", "scan-3.nii.gz"):
         sitk.WriteImage(volume, str(folder / name))
     sitk.WriteImage(sitk.JoinSeries([volume, volume]), str(folder / "cine.nii.gz"))
     (folder / SAMPLES).mkdir(parents=True)
@@ -159,7 +162,6 @@ def readers_folder(tmp_path_factory, small_bundle_folder):
     sitk.WriteImage(truth, str(folder / "reference.nii.gz"))
     (folder / "study").mkdir()
     write_study(folder / "study" / "series4")
-    shutil.copytree(small_bundle_folder, folder / "results" / "adapted-bundle")
     return folder
 
 
@@ -185,6 +187,18 @@ def test_commands_run_one_after_the_other(document, readers_folder, small_bundle
     assert ran >= 5
     printed = capsys.readouterr().out
     assert "mL" in printed and "Dice" in printed
+
+
+def test_python_of_the_readme_runs_as_it_stands(readers_folder, small_bundle_folder, tmp_path, monkeypatch, capsys):
+    """With the small networks in the place of the shipped ones, for speed."""
+    pytest.importorskip("torch")
+    from confuda.bundle import format as bundle_format
+
+    shutil.copytree(readers_folder / SAMPLES, tmp_path / SAMPLES)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(bundle_format, "SHIPPED_BUNDLE", small_bundle_folder)
+    assert run_examples(REPOSITORY / "README.md", {}) == 1
+    assert "MYO" in capsys.readouterr().out and (tmp_path / "heart.seg.nrrd").is_file()
 
 
 def check_outputs(command: Command) -> None:

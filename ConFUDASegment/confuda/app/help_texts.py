@@ -5,7 +5,7 @@ Times are those of two CPU cores and the bundled sample, or of the data that doc
 
 import argparse
 import textwrap
-from typing import Any, Dict, Mapping, Tuple
+from typing import Any, Dict, Mapping, NamedTuple, Tuple
 
 from confuda.adaptation.settings import PRESETS
 
@@ -37,41 +37,50 @@ _PRESET_ENDS = {
 }
 PRESET_TEXTS = {name: f"{_count_steps(name)}, {end}" for name, end in _PRESET_ENDS.items()}
 
-_CHOICES: Dict[str, Mapping[str, str]] = {"modes": MODE_TEXTS, "methods": METHOD_TEXTS, "presets": PRESET_TEXTS}
+CHOICES: Dict[str, Mapping[str, str]] = {"modes": MODE_TEXTS, "methods": METHOD_TEXTS, "presets": PRESET_TEXTS}
+"""What there is to choose from, by the title under which the help lists it."""
 
-# By command: the time that it takes, what of the choices above belongs to it, and an example.
-_COMMANDS: Dict[str, Tuple[str, Tuple[str, ...], str]] = {
-    "adapt": (
+
+class CommandText(NamedTuple):
+    """What is said of a command: the time that it takes, what of the choices above belongs to it, and an example."""
+
+    time: str
+    choices: Tuple[str, ...]
+    example: str
+
+
+COMMAND_TEXTS: Dict[str, CommandText] = {
+    "adapt": CommandText(
         "About a minute on two CPU cores, seconds on a GPU.",
         ("modes", "methods", "presets"),
         "confuda adapt LGE.nii.gz -o LGE.seg.nrrd --report LGE-report",
     ),
-    "segment": ("Seconds a volume.", (), "confuda segment T2/*.nii.gz -o labels --bundle adapted"),
-    "train": (
+    "segment": CommandText("Seconds a volume.", (), "confuda segment T2/*.nii.gz -o labels --bundle adapted"),
+    "train": CommandText(
         "Hours on two CPU cores; it can be stopped and resumed.",
         (),
         "confuda train all --data ACDC/training -o runs/source",
     ),
-    "bundle build": (
+    "bundle build": CommandText(
         "Less than a minute.",
         (),
         "confuda bundle build --training runs/source --data ACDC/training -o bundles/mine",
     ),
-    "bundle show": ("At once.", (), "confuda bundle show bundles/mine"),
-    "bundle verify": ("Seconds.", (), "confuda bundle verify bundles/mine"),
-    "evaluate": ("Seconds.", (), "confuda evaluate truth.nii.gz LGE.seg.nrrd"),
-    "benchmark table1": (
+    "bundle show": CommandText("At once.", (), "confuda bundle show bundles/mine"),
+    "bundle verify": CommandText("Seconds.", (), "confuda bundle verify bundles/mine"),
+    "evaluate": CommandText("Seconds.", (), "confuda evaluate truth.nii.gz LGE.seg.nrrd"),
+    "benchmark table1": CommandText(
         "About an hour on two CPU cores at the scale small with two folds, days at the scale paper.",
         ("methods",),
         "confuda benchmark table1 --data MS-CMRSeg -o runs/benchmark",
     ),
-    "benchmark table2": (
+    "benchmark table2": CommandText(
         "About a quarter of an hour beside the cells of table1 at the scale small with two folds.",
         (),
         "confuda benchmark table2 --data MS-CMRSeg -o runs/benchmark",
     ),
-    "benchmark cost": ("Minutes.", (), "confuda benchmark cost -o runs/cost --threads 1"),
-    "cohort": (
+    "benchmark cost": CommandText("Minutes.", (), "confuda benchmark cost -o runs/cost --threads 1"),
+    "cohort": CommandText(
         "As long as 'confuda adapt' a volume, divided among the workers; seconds a volume with --adapt-on.",
         ("modes", "methods", "presets"),
         "confuda cohort scans -o results --preset fast --workers 2",
@@ -81,11 +90,11 @@ _COMMANDS: Dict[str, Tuple[str, Tuple[str, ...], str]] = {
 
 def explain(command: str, description: str = "") -> Dict[str, Any]:
     """What :meth:`add_parser` of argparse takes for ``command`` beside its name and its short help."""
-    takes, choices, example = _COMMANDS[command]
-    lines = [f"time: {takes}", ""]
-    for title in choices:
-        width = max(map(len, _CHOICES[title]))
-        lines += [f"{title}:", *(f"  {name:{width}}  {text}" for name, text in _CHOICES[title].items()), ""]
-    lines.append(f"example: {example}")
+    told_of = COMMAND_TEXTS[command]
+    lines = [f"time: {told_of.time}", ""]
+    for title in told_of.choices:
+        width = max(map(len, CHOICES[title]))
+        lines += [f"{title}:", *(f"  {name:{width}}  {text}" for name, text in CHOICES[title].items()), ""]
+    lines.append(f"example: {told_of.example}")
     told: Dict[str, Any] = {"epilog": "\n".join(lines), "formatter_class": argparse.RawDescriptionHelpFormatter}
     return {**told, "description": textwrap.fill(description, 78)} if description else told

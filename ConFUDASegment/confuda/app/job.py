@@ -72,7 +72,7 @@ class Job:
     mode: str = option(choice(MODES), "all slices of the heart, or one", use=ADAPT, default="few-shot")
     slice: Optional[int] = option(
         whole(0, 100_000, optional=True, automatic="auto"),
-        "the slice of the one-shot mode, from 0",
+        "the slice of the one-shot mode, from 0 (one in the middle of the heart by default)",
         use=ADAPT,
         default=None,
     )
@@ -99,7 +99,7 @@ class Job:
     )
     threads: Optional[int] = option(
         whole(1, MOST_THREADS, optional=True),
-        "CPU threads (all cores, less one for other programs where there are more than two)",
+        "CPU threads (all cores, less one for other programs where there are more than two, by default)",
         default=None,
     )
 
@@ -270,7 +270,8 @@ def read_options(
 
 
 def _describe(entry: "dataclasses.Field[Any]") -> str:
-    has_default = isinstance(entry.default, (str, int)) and not _is_required(entry)
+    # That a switch is off says itself.
+    has_default = isinstance(entry.default, (str, int)) and entry.metadata["kind"] is not SWITCH
     return entry.metadata["help"] + (f" ({entry.default} by default)" if has_default else "")
 
 

@@ -81,7 +81,9 @@ def _add_adapt(commands: Any) -> None:
 
 def _add_segment(commands: Any) -> None:
     segment = commands.add_parser(
-        "segment", help="predict only, with a shipped or an adapted bundle", **explain("segment")
+        "segment",
+        help="predict only, with a shipped or an adapted bundle",
+        **explain("segment", "A volume that is refused does not stop the others: the exit code is 3 in the end."),
     )
     segment.add_argument("volumes", type=Path, nargs="+", metavar="VOLUME", help="as for confuda adapt")
     segment.add_argument(
@@ -132,8 +134,10 @@ def _add_launch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--devices", type=int, default=1, metavar="N", help="processes on each machine, a device each (1 by default)"
     )
-    parser.add_argument("--nodes", type=int, default=1, metavar="N", help="machines (1 by default; docs/developers.md)")
-    parser.add_argument("--precision", metavar="P", help="32-true, bf16-mixed or 16-mixed (what is fast, by default)")
+    parser.add_argument(
+        "--nodes", type=int, default=1, metavar="N", help="machines, as docs/developers.md tells (1 by default)"
+    )
+    parser.add_argument("--precision", metavar="P", help="32-true, bf16-mixed or 16-mixed (what is fast by default)")
 
 
 def _add_bundle(commands: Any) -> None:
@@ -157,7 +161,7 @@ def _add_bundle(commands: Any) -> None:
     build.set_defaults(run="bundle build")
     for action, help_text in (("show", "print the description"), ("verify", "check files and hashes")):
         parser = actions.add_parser(action, help=help_text, **explain(f"bundle {action}"))
-        parser.add_argument("folder", type=Path, nargs="?", help="the shipped bundle by default")
+        parser.add_argument("folder", type=Path, nargs="?", help="of the bundle (the shipped one by default)")
         parser.set_defaults(run=f"bundle {action}")
 
 
@@ -212,8 +216,10 @@ def _add_cost(tables: Any) -> None:
         "cost", help="time and memory of a step of each contrastive loss", **explain("benchmark cost")
     )
     cost.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder of cells and table")
-    cost.add_argument("--resolutions", type=int, nargs="+", metavar="N", help="56 112 224 448 by default")
-    cost.add_argument("--channels", type=int, nargs="+", metavar="N", help="of the feature maps; 16 32 64 by default")
+    cost.add_argument(
+        "--resolutions", type=int, nargs="+", metavar="N", help="sides of the image (56 112 224 448 by default)"
+    )
+    cost.add_argument("--channels", type=int, nargs="+", metavar="N", help="of the feature maps (16 32 64 by default)")
     cost.add_argument("--partitions", type=int, nargs="+", metavar="P", help="rows of MPCCL beside P = 1 and P = H*W")
     cost.add_argument("--repeats", type=int, metavar="N", help="timed steps of a cell (5 by default)")
     cost.add_argument("--threads", type=int, metavar="N", help="CPU threads (torch's choice by default)")
@@ -242,8 +248,12 @@ def _add_cohort(commands: Any) -> None:
     where.add_argument("--workers", type=int, default=1, metavar="N", help="processes on this machine (1 by default)")
     where.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask scheduler, tcp://HOST:8786; its workers need "
                        "confuda and the same paths")  # fmt: skip
-    cohort.add_argument("--threads", type=int, metavar="N", help="CPU threads a case (cores/workers; 1 on a scheduler)")
-    cohort.add_argument("--memory-limit", metavar="SIZE", help="of a worker here, e.g. 4GiB (memory / workers)")
+    cohort.add_argument(
+        "--threads", type=int, metavar="N", help="CPU threads a case (cores/workers, 1 on a scheduler by default)"
+    )
+    cohort.add_argument(
+        "--memory-limit", metavar="SIZE", help="of a worker here, e.g. 4GiB (memory/workers by default)"
+    )
     cohort.add_argument("--retries", type=int, default=2, metavar="N", help="further tries of a case whose worker "
                         "died (2 by default)")  # fmt: skip
     add_options(cohort, COHORT_OPTIONS)
