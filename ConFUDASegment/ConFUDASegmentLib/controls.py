@@ -1,106 +1,32 @@
-"""The parameters, kept in the scene, and the controls of the panel that show and change them.
+"""The panel's controls: each shows and changes one parameter; and how a run looks, the coloured line and the bar.
 
-Each control is tied to one parameter here instead of by parameterNodeWrapper's own GUI connection: that one can't hold
+Each control is tied to its parameter here instead of by parameterNodeWrapper's own GUI connection: that one can't hold
 an int on a slider before Slicer 5.10, nor a combo box whose shown text is a translation of its value.
 """
 
 import os
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Optional
 
-from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLTableNode
+import qt
 from slicer.i18n import tr as _
-from slicer.parameterNodeWrapper import parameterNodeWrapper
 
 from confuda.adaptation.settings import METHODS, MODES, PRESETS
 from confuda.measure.function import ALL_FRAMES
 
-from .cine import browserOf
-from .devices import Device
-from .request import SegmentationRequest
+from .machine import Device, duration
+from .parameters import CURRENT_FRAME, FRAMES, SCAR_METHODS
+from .worker import Progress
 
-CURRENT_FRAME = "current"
-FRAMES = (CURRENT_FRAME, ALL_FRAMES)
-SCAR_METHODS = ("", "fwhm", "5sd", "2sd")
-_OTHER_CHOICES = (("frames", FRAMES), ("scar", SCAR_METHODS))
-_DEFAULTS = {"mode": "few-shot", "preset": "balanced", "method": "confuda", "frames": CURRENT_FRAME, "scar": ""}
-
-
-@parameterNodeWrapper
-class ConFUDASegmentParameterNode:
-    """
-    inputVolume - The volume to adapt to and to segment.
-    outputSegmentation - Where the segments go; none makes a new node for each run.
-    resultSegmentation, resultTable - What the last run made.
-    sliceIndex - 0-based slice for one-shot; used when automaticSlice is off.
-    lambdaContrast, lambdaNorm - Weights; negative takes the preset's own.
-    partitions, temperature - Zero takes the preset's own.
-    frames - Of a sequence: its current frame, or all.
-    scar - How scar is measured; empty for not at all.
-    heightCm, weightKg - Of the patient, for what is given by body surface; zero where not known.
-    """
-
-    inputVolume: vtkMRMLScalarVolumeNode
-    outputSegmentation: vtkMRMLSegmentationNode
-    resultSegmentation: vtkMRMLSegmentationNode
-    resultTable: vtkMRMLTableNode
-    mode: str = "few-shot"
-    automaticSlice: bool = True
-    sliceIndex: int = 0
-    preset: str = "balanced"
-    device: str = "auto"
-    method: str = "confuda"
-    lambdaContrast: float = -1.0
-    lambdaNorm: float = -1.0
-    partitions: int = 0
-    temperature: float = 0.0
-    seed: int = 0
-    bundleFolder: str = ""
-    livePreview: bool = True
-    showUncertainty: bool = False
-    frames: str = CURRENT_FRAME
-    measureWall: bool = False
-    scar: str = ""
-    heightCm: float = 0.0
-    weightKg: float = 0.0
-
-
-def requestOf(chosen: ConFUDASegmentParameterNode) -> SegmentationRequest:
-    """What the parameters ask for."""
-    isCine = chosen.frames == ALL_FRAMES and browserOf(chosen.inputVolume) is not None
-    settings = {}
-    for name, value, fromPreset in (
-        ("lambda_contrast", chosen.lambdaContrast, chosen.lambdaContrast < 0),
-        ("lambda_norm", chosen.lambdaNorm, chosen.lambdaNorm < 0),
-        ("partitions", chosen.partitions, chosen.partitions == 0),
-        ("temperature", chosen.temperature, chosen.temperature == 0),
-    ):
-        if not fromPreset:
-            settings[name] = value
-    return SegmentationRequest(
-        mode=chosen.mode,
-        slice=None if chosen.automaticSlice or chosen.mode != "one-shot" else chosen.sliceIndex,
-        method=chosen.method,
-        preset=chosen.preset,
-        device=chosen.device,
-        seed=chosen.seed,
-        bundle=chosen.bundleFolder or None,
-        settings=settings,
-        preview=chosen.livePreview,
-        uncertainty=chosen.showUncertainty,
-        frames=ALL_FRAMES if isCine else None,
-        wall=chosen.measureWall,
-        # Scar shows on late enhancement, of which there are no cines.
-        scar=chosen.scar or None if not isCine else None,
-        height_cm=chosen.heightCm or None if isCine else None,
-        weight_kg=chosen.weightKg or None if isCine else None,
-    )
-
-
-def replaceUnknownChoices(parameters: ConFUDASegmentParameterNode) -> None:
-    """A scene saved by another version may hold values that this one does not have: they take the default."""
-    for name, known in (("mode", MODES), ("preset", PRESETS), ("method", METHODS), *_OTHER_CHOICES):
-        if getattr(parameters, name) not in known:
-            setattr(parameters, name, _DEFAULTS[name])
+INFO, SUCCESS, WARNING, ERROR = "info", "success", "warning", "error"
+_COLORS = {
+    INFO: ("#e3eefc", "#1f5fb0"),
+    SUCCESS: ("#e3f5e6", "#2b7a3b"),
+    WARNING: ("#fdf3d8", "#a87400"),
+    ERROR: ("#fde4e1", "#b3261e"),
+}
+# Where each stage begins and ends on the bar: most of the time goes into adapting.
+_STAGES = {"load": (0, 3), "find": (3, 6), "adapt": (6, 85), "predict": (85, 97), "write": (97, 100)}
+_LONGEST_NAME = 24  # in a header: a longer one would widen the panel
 
 
 class Binding:
@@ -277,3 +203,109 @@ def _methodNames() -> Dict[str, str]:
         "adaptseg": _("AdaptSegNet"),
         "none": _("None (no adaptation)"),
     }
+
+
+class StatusLine:
+    """One coloured message under the button."""
+
+    def __init__(self, label: Any) -> None:
+        self._label = label
+        self.show(INFO, "")
+
+    def show(self, level: str, text: str) -> None:
+        background, edge = _COLORS[level]
+        self._label.text = text
+        self._label.styleSheet = (
+            f"background: {background}; color: #202020; border-left: 4px solid {edge}; padding: 6px;"
+        )
+        self._label.visible = bool(text)
+
+    def reveal(self) -> None:
+        """Scrolls the module's panel so that the message is seen, once its place is known."""
+        qt.QTimer.singleShot(0, self._scroll)
+
+    def _scroll(self) -> None:
+        area = self._label.parentWidget()
+        while area is not None and not hasattr(area, "ensureWidgetVisible"):
+            area = area.parentWidget()
+        if area is not None:
+            area.ensureWidgetVisible(self._label)
+
+
+class RunDisplay:
+    """The bar, what is being done, and the time."""
+
+    def __init__(self, ui: Any) -> None:
+        self._ui = ui
+        self._place = ""
+
+    def begin(self, place: str = "") -> None:
+        """place: which of several volumes this is, or nothing."""
+        self._place = place
+        self._ui.progressBar.value = 0
+        self._ui.stageLabel.text = self._said(_("Starting"))
+
+    def advance(self, progress: Progress) -> None:
+        begin, end = _STAGES.get(progress.stage, (0, 0))
+        percent = int(begin + (end - begin) * progress.fraction)
+        self._ui.progressBar.value = max(percent, self._ui.progressBar.value)
+        text = _("{stage}: step {step} of {total}").format(
+            stage=_stageName(progress.stage), step=progress.step, total=progress.total
+        )
+        losses = "  ".join(f"{name} {value:.3f}" for name, value in progress.losses.items())
+        self._ui.stageLabel.text = self._said(f"{text}\n{losses}" if losses else text)
+
+    def tick(self, elapsedSeconds: float, progress: Optional[Progress]) -> None:
+        minutes, rest = divmod(int(elapsedSeconds), 60)
+        text = _("{time} so far").format(time=f"{minutes}:{rest:02d}")
+        if progress is not None and progress.etaSeconds is not None:
+            text += ", " + _("about {time} left").format(time=duration(progress.etaSeconds))
+        self._ui.timeLabel.text = text
+
+    def _said(self, text: str) -> str:
+        return f"{self._place}\n{text}" if self._place else text
+
+
+class Folding:
+    """While a job runs its inputs fold away, so that button, progress and result fit a small window.
+
+    They stay so after a result, which would else be pushed out of sight; after a failure they come back as they were.
+    """
+
+    def __init__(self, ui: Any) -> None:
+        self._parts = (ui.inputsButton, ui.advancedButton, ui.detailsButton)
+        self._former: Optional[tuple] = None
+
+    def fold(self) -> None:
+        if self._former is None:
+            self._former = tuple(bool(part.collapsed) for part in self._parts)
+        for part in self._parts:
+            part.collapsed = True
+
+    def end(self, finished: bool) -> None:
+        if not finished and self._former is not None:
+            for part, collapsed in zip(self._parts, self._former):
+                part.collapsed = collapsed
+        self._former = None
+
+
+def inputsHeader(volumeNode: Optional[Any], count: int, folded: bool) -> str:
+    """The header of the inputs: folded, it tells what is segmented."""
+    header = _("Volume and result")
+    if not folded or volumeNode is None:
+        return header
+    if count > 1:
+        return _("Volumes: {count}").format(count=count)
+    name = volumeNode.GetName() or ""
+    return _("Volume: {name}").format(name=name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…")
+
+
+def _stageName(stage: str) -> str:
+    names = {
+        "load": _("Loading"),
+        "find": _("Finding the heart"),
+        "adapt": _("Adapting"),
+        "predict": _("Segmenting"),
+        "write": _("Writing the result"),
+    }
+    return names.get(stage, stage)

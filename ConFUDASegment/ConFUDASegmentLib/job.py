@@ -11,12 +11,11 @@ import vtk
 from slicer.i18n import tr as _
 
 from . import errors
-from .cine import exportCine, frameCount
 from .errors import ConFUDAError, InvalidInputError, JobCancelledError, JobFailedError
-from .importing import Result
-from .launch import Workspace
-from .request import SegmentationRequest
-from .scene_in import Geometry, exportVolume, sequenceNote
+from .machine import Workspace
+from .parameters import SegmentationRequest
+from .results import Result
+from .scene_in import Geometry, exportCine, exportVolume, frameCount, sequenceNote
 from .scene_out import Preview, SegmentationWriter
 from .worker import Progress, Signal, WorkerProcess, parseProgress
 

@@ -7,20 +7,17 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from . import errors, views
-from .batch import Batch, VolumeList
-from .cine import browserOf, frameCount
-from .controls import Bindings, bindControls, fillChoices, fillDevices, replaceUnknownChoices, requestOf
-from .devices import DeviceProbe, TimeEstimate, duration
-from .display import ERROR, INFO, SUCCESS, WARNING, Folding, ResultDisplay, RunDisplay, StatusLine, inputsHeader
+from . import controls, errors, views
+from .controls import ERROR, INFO, SUCCESS, WARNING
 from .errors import ConFUDAError, InvalidInputError, JobCancelledError
 from .installing import Dependencies
 from .job import CANCELLING, FINISHED, SegmentationJob
-from .joining import JoinSuggestion
-from .request import SegmentationRequest
-from .scene_in import checkVolume, sliceAtView
+from .machine import DeviceProbe, TimeEstimate, duration
+from .parameters import SegmentationRequest, replaceUnknownChoices, requestOf
+from .scene_in import browserOf, checkVolume, frameCount, sliceAtView
 from .scene_out import uncertaintyOf, volumeOf
-from .views import Overlay
+from .views import Overlay, ResultDisplay
+from .volumes import Batch, JoinSuggestion, VolumeList
 
 
 class Panel:
@@ -49,18 +46,18 @@ class Panel:
         self._batch: Optional[Batch] = None
         self._overlay = Overlay()
         self._setUpNote = ""
-        self._status = StatusLine(ui.statusLabel)
-        self._run = RunDisplay(ui)
-        self._folding = Folding(ui)
+        self._status = controls.StatusLine(ui.statusLabel)
+        self._run = controls.RunDisplay(ui)
+        self._folding = controls.Folding(ui)
         self._result = ResultDisplay(ui)
         self._several = VolumeList(ui.severalButton, ui.severalList)
         self._several.changed.connect(self._refresh)
         self._joining = JoinSuggestion(ui, self._onJoined)
         self._clock = qt.QTimer()
         self._clock.timeout.connect(self._showTime)
-        fillChoices(ui)
-        fillDevices(ui.deviceCombo, [])
-        self._bindings = Bindings(bindControls(ui), self._refresh)
+        controls.fillChoices(ui)
+        controls.fillDevices(ui.deviceCombo, [])
+        self._bindings = controls.Bindings(controls.bindControls(ui), self._refresh)
         ui.severalList.visible = False
         ui.severalButton.clicked.connect(self._onSeveral)
         ui.inputsButton.contentsCollapsed.connect(self._refresh)
@@ -280,7 +277,7 @@ class Panel:
             return 0
 
     def _onDevices(self) -> None:
-        fillDevices(self.ui.deviceCombo, self._probe.devices)
+        controls.fillDevices(self.ui.deviceCombo, self._probe.devices)
         self._bindings.toControls()
         self._refresh()
 
@@ -294,7 +291,7 @@ class Panel:
         for part in (ui.inputsButton, ui.advancedButton):
             part.enabled = chosen is not None and not running
         volume = chosen.inputVolume if chosen is not None else None
-        ui.inputsButton.text = inputsHeader(volume, count, bool(ui.inputsButton.collapsed))
+        ui.inputsButton.text = controls.inputsHeader(volume, count, bool(ui.inputsButton.collapsed))
         ui.progressPanel.visible = running
         if running and job.state == CANCELLING:
             self._setApply(_("Cancelling…"), False, _("The run is being stopped."))

@@ -1,26 +1,119 @@
-"""Wall and scar in the scene: AHA's segments as a segmentation, scar as a segment of its own, tables, bull's eye."""
+"""Function, wall and scar in the scene: their tables, the curve of a cine's volumes, AHA's segments as a segmentation,
+scar as a segment of its own, the bull's eye."""
 
 import math
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import qt
+import slicer
 from slicer.i18n import tr as _
 from vtk.util import numpy_support
 
-from confuda.labels import MYO, SCAR
+from confuda.labels import MYO, SCAR, STRUCTURES
 from confuda.measure.bulls_eye import find_place
 
-from .results import SCAR_ROLE, WALL_ROLE, addTable
-from .scene_in import Geometry
-from .scene_out import declareSegment, placeBeside, setSegment
+from .scene_in import Geometry, browserOf
+from .scene_out import addTable, declareSegment, placeBeside, setSegment
 
+# Node references from the segmentation to its tables.
+FUNCTION_ROLE, CURVE_ROLE = "ConFUDA.function", "ConFUDA.curve"
+WALL_ROLE, SCAR_ROLE = "ConFUDA.wall", "ConFUDA.scar"
+CHART_ROLE = "ConFUDA.chart"  # node reference from the segmentation to its plot
 WALL_SEGMENTS_ROLE = "ConFUDA.wallSegments"  # node reference from the segmentation to that of AHA's segments
+
 _SEGMENT, _THICKNESS, _TRANSMURALITY = "Segment", "Thickness [mm]", "Transmurality [%]"
 # Viridis (matplotlib), which grows brighter evenly and reads in grey: Slicer has no matplotlib.
 _VIRIDIS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
 _ABSENT = (217, 217, 217)
 _WHERE = ((90, "anterior"), (180, "septal"), (270, "inferior"), (0, "lateral"))
 _PICTURE_WIDTH, _PICTURE_HEIGHT, _RING = 310, 240, 24  # pixels
+
+
+def functionRows(function: Dict[str, Any]) -> List[Tuple[str, str, str, str]]:
+    """(what, left ventricle, right ventricle, unit) for each line of the table; a dash for what there is not."""
+    names = [
+        (_("Ejection fraction"), "ejection_fraction_percent", "%"),
+        (_("End-diastolic volume"), "edv_ml", "mL"),
+        (_("End-systolic volume"), "esv_ml", "mL"),
+        (_("Stroke volume"), "stroke_volume_ml", "mL"),
+        (_("Mass at end-diastole"), "mass_g", "g"),
+        (_("End-diastolic volume by body surface"), "edv_ml_per_m2", "mL/m²"),
+        (_("End-systolic volume by body surface"), "esv_ml_per_m2", "mL/m²"),
+        (_("Stroke volume by body surface"), "stroke_volume_ml_per_m2", "mL/m²"),
+        (_("Mass by body surface"), "mass_g_per_m2", "g/m²"),
+        (_("Frame of end-diastole"), "ed_frame", ""),
+        (_("Frame of end-systole"), "es_frame", ""),
+    ]
+    rows = []
+    for text, key, unit in names:
+        values = [function.get(f"{ventricle}_{key}") for ventricle in ("lv", "rv")]
+        if any(value is not None for value in values):
+            shown = [_shownNumber(value, isFrame=not unit) for value in values]
+            rows.append((text, shown[0], shown[1], unit))
+    return rows
+
+
+def writeFunction(scene: Any, segmentationNode: Any, volumeNode: Any, function: Dict[str, Any]) -> None:
+    """Table of function, table of volumes by frame, and the plot of these."""
+    rows = functionRows(function)
+    columns = [_("Measure"), _("Left ventricle"), _("Right ventricle"), _("Unit")]
+    addTable(scene, segmentationNode, FUNCTION_ROLE, _("function"), columns, rows)
+    browser = browserOf(volumeNode)
+    images = browser.GetSequenceNode(volumeNode)
+    frames = [int(number) for number in function["frames"]]
+    times = _numbers([images.GetNthIndexValue(number) for number in frames])
+    first = f"{images.GetIndexName()} [{images.GetIndexUnit()}]" if times and images.GetIndexUnit() else _("Frame")
+    names = {structure.name: f"{structure.display_name} [mL]" for structure in STRUCTURES}
+    volumes = {name: function[f"{name.lower()}_volume_ml"] for name in names}
+    # Frames are counted from 1 in Slicer's own browser.
+    places = times if first != _("Frame") else [float(number + 1) for number in frames]
+    table = addTable(
+        scene,
+        segmentationNode,
+        CURVE_ROLE,
+        _("volumes by frame"),
+        [first, *names.values()],
+        [(place, *(float(volumes[name][row]) for name in names)) for row, place in enumerate(places)],
+    )
+    _writeChart(scene, segmentationNode, table, first, names)
+
+
+def chartOf(segmentationNode: Optional[Any]) -> Optional[Any]:
+    """The plot of a cine's volumes, or None."""
+    return segmentationNode.GetNodeReference(CHART_ROLE) if segmentationNode is not None else None
+
+
+def _writeChart(scene: Any, segmentationNode: Any, table: Any, first: str, names: Dict[str, str]) -> None:
+    name = segmentationNode.GetName()
+    chart = scene.AddNewNodeByClass("vtkMRMLPlotChartNode", scene.GenerateUniqueName(f"{name} curve"))
+    for structure in STRUCTURES:
+        series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", structure.display_name)
+        series.SetAndObserveTableNodeID(table.GetID())
+        series.SetXColumnName(first)
+        series.SetYColumnName(names[structure.name])
+        series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
+        series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleCircle)
+        series.SetColor(*structure.rgb)
+        series.SetLineWidth(2)
+        chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    chart.SetTitle(_("Volumes over the cycle"))
+    chart.SetXAxisTitle(first)
+    chart.SetYAxisTitle(_("Volume [mL]"))
+    segmentationNode.SetNodeReferenceID(CHART_ROLE, chart.GetID())
+
+
+def _numbers(texts: Sequence[str]) -> List[float]:
+    """Index values as numbers, or nothing where they are names."""
+    try:
+        return [float(text) for text in texts]
+    except ValueError:
+        return []
+
+
+def _shownNumber(value: Optional[float], isFrame: bool) -> str:
+    if value is None:
+        return "–"
+    return str(int(value) + 1) if isFrame else f"{value:.1f}"
 
 
 def writeScar(scene: Any, segmentationNode: Any, labels: Any, geometry: Geometry, scar: Dict[str, Any]) -> None:

@@ -1,8 +1,10 @@
-"""What is told of a result: the table of volumes with its caveat, warnings, and the segments' colours."""
+"""A run's result: the worker's files, all read before the scene is changed; the table of volumes with its caveat,
+warnings, and the segments' colours."""
 
 import json
 import os
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import slicer
 import vtk
@@ -11,12 +13,20 @@ from slicer.i18n import tr as _
 from confuda.labels import LV, MYO, MYOCARDIAL_DENSITY_G_PER_ML, OWN_TERMINOLOGY, RV, STRUCTURES, Structure
 
 from .errors import JobFailedError
-from .scene_out import emptyStructures
+from .parameters import SegmentationRequest
+from .readouts import CURVE_ROLE, FUNCTION_ROLE, SCAR_ROLE, WALL_ROLE, writeFunction, writeScar, writeWall
+from .scene_in import Geometry, readFrames, readLabels
+from .scene_out import (
+    SegmentationWriter,
+    addTable,
+    emptyStructures,
+    forgetUncertainty,
+    show3D,
+    writeFrames,
+    writeUncertainty,
+)
 
-# Node references from the segmentation to its tables.
-TABLE_ROLE = "ConFUDA.volumes"
-FUNCTION_ROLE, CURVE_ROLE = "ConFUDA.function", "ConFUDA.curve"
-WALL_ROLE, SCAR_ROLE = "ConFUDA.wall", "ConFUDA.scar"
+TABLE_ROLE = "ConFUDA.volumes"  # node reference from the segmentation to this table; the others' are in readouts
 _CAVEAT = "ConFUDA.massCaveat"  # attribute of the table
 _SLICERS_LISTS = (
     "Segmentation category and type - 3D Slicer General Anatomy list",
@@ -25,6 +35,81 @@ _SLICERS_LISTS = (
 SHIPPED_BUNDLE = os.path.join(
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "Resources", "Models", "confuda-acdc"
 )
+
+
+@dataclass
+class Imported:
+    """The nodes of one result, and what to say about it."""
+
+    segmentationNode: Any
+    tableNode: Any
+    uncertaintyNode: Optional[Any] = None
+    warnings: List[str] = field(default_factory=list)
+
+
+class Result:
+    """The worker's files, read and checked. Raises JobFailedError where the segmentation itself is unusable."""
+
+    def __init__(self, event: Dict[str, Any], request: SegmentationRequest, geometry: Geometry) -> None:
+        """event: path, uncertainty and summary, as the worker tells them at its end."""
+        self._request = request
+        self._geometry = geometry
+        self._summary: Dict[str, Any] = event["summary"]
+        self._warnings: List[str] = []
+        self._frames = readFrames(event["path"], geometry) if request.isCine else []
+        self._labels = None if request.isCine else readLabels(event["path"], geometry)
+        self._volumes = checkVolumes(self._summary)
+        self._uncertainty: Optional[Any] = None
+        if request.uncertainty and not request.isCine:
+            self._uncertainty = self._readOptional(event.get("uncertainty"), _("uncertainty map"))
+        stem = event["path"][: -len(".seq.nrrd" if request.isCine else ".nrrd")]
+        self._scar = self._readOptional(f"{stem}-scar.nrrd", _("scar")) if self._summary.get("scar") else None
+        wall = self._summary.get("wall") or {}
+        self._wall = self._readOptional(wall.get("label_map"), _("wall")) if wall else None
+
+    def write(self, scene: Any, writer: SegmentationWriter, volumeNode: Any, outputNode: Optional[Any]) -> Imported:
+        """Into `outputNode`, or a new segmentation; several frames always make a new one."""
+        summary, geometry = self._summary, self._geometry
+        if self._frames:
+            node = writeFrames(scene, writer, self._frames, geometry, volumeNode)
+        else:
+            node = writer.write(self._labels, geometry, volumeNode, outputNode)
+        show3D(node, True)
+        caveat = massCaveat(self._request.bundle)
+        table = writeTable(scene, node, self._volumes, caveat)
+        forgetReadOuts(node)
+        imported = Imported(node, table)
+        if self._uncertainty is not None:
+            imported.uncertaintyNode = writeUncertainty(scene, node, self._uncertainty, geometry, volumeNode)
+        else:
+            forgetUncertainty(node)
+        if self._frames and summary.get("function"):
+            self._try(lambda: writeFunction(scene, node, volumeNode, summary["function"]), _("function"))
+        if self._wall is not None:
+            self._try(lambda: writeWall(scene, node, volumeNode, self._wall, geometry, summary["wall"]), _("wall"))
+        if self._scar is not None:
+            self._try(lambda: writeScar(scene, node, self._scar, geometry, summary["scar"]), _("scar"))
+        carryCaveat(node, caveat)
+        imported.warnings = [*self._warnings, *findWarnings(summary, node)]
+        return imported
+
+    def _readOptional(self, path: Optional[Any], what: str) -> Optional[Any]:
+        """An image beside the segmentation, which is worth having without it."""
+        try:
+            if path and os.path.isfile(str(path)):
+                return readLabels(str(path), self._geometry)
+        except JobFailedError:
+            pass
+        self._warnings.append(_("The {what} could not be read, so there is none.").format(what=what))
+        return None
+
+    def _try(self, write: Callable[[], None], what: str) -> None:
+        try:
+            write()
+        except (KeyError, TypeError, ValueError):
+            self._warnings.append(
+                _("The worker's numbers on {what} could not be understood, so there are none.").format(what=what)
+            )
 
 
 def checkVolumes(summary: Dict[str, Any]) -> Dict[str, float]:
@@ -54,32 +139,6 @@ def writeTable(scene: Any, segmentationNode: Any, volumesMl: Dict[str, float], c
     table = addTable(scene, segmentationNode, TABLE_ROLE, _("volumes"), columns, lines)
     table.SetColumnDescription(columns[2], caveat)
     table.SetAttribute(_CAVEAT, caveat)
-    return table
-
-
-def addTable(
-    scene: Any, segmentationNode: Any, role: str, name: str, columns: Sequence[str], lines: Sequence[Tuple[Any, ...]]
-) -> Any:
-    """A table of the segmentation, made when it is first needed: columns of texts or of numbers, as the first line."""
-    table = segmentationNode.GetNodeReference(role)
-    if table is None:
-        unique = scene.GenerateUniqueName(f"{segmentationNode.GetName()} {name}")
-        table = scene.AddNewNodeByClass("vtkMRMLTableNode", unique)
-        segmentationNode.SetNodeReferenceID(role, table.GetID())
-    wasModifying = table.StartModify()
-    try:
-        table.RemoveAllColumns()
-        for place, title in enumerate(columns):
-            values = [line[place] for line in lines]
-            array = vtk.vtkStringArray() if values and isinstance(values[0], str) else vtk.vtkDoubleArray()
-            array.SetName(title)
-            for value in values:
-                array.InsertNextValue(value)
-            table.AddColumn(array)
-        table.SetUseColumnTitleAsColumnHeader(True)
-        table.SetLocked(True)
-    finally:
-        table.EndModify(wasModifying)
     return table
 
 

@@ -1,7 +1,8 @@
-"""The volume out of the scene and the labels back: files, geometry, slices. No image is changed on the way."""
+"""Volumes and cines out of the scene, and the worker's label maps back: files, geometry, slices, frames. No image is
+changed on the way."""
 
 from dataclasses import dataclass
-from typing import Any, Optional, Tuple
+from typing import Any, List, Optional, Tuple
 
 import slicer
 import vtk
@@ -131,3 +132,58 @@ def sliceAtView(volumeNode: Any, sliceNode: Any) -> int:
     vtk.vtkMatrix4x4.Invert(geometry.ijkToRas, rasToIjk)
     index = rasToIjk.MultiplyPoint((*local, 1.0))[geometry.sliceAxis]
     return min(max(int(round(index)), 0), geometry.sliceCount - 1)
+
+
+def browserOf(volumeNode: Optional[Any]) -> Optional[Any]:
+    """The browser of the sequence that the volume shows a frame of, or None."""
+    if volumeNode is None or volumeNode.GetScene() is None:
+        return None
+    for browser in slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode", volumeNode.GetScene()):
+        if browser.IsProxyNodeID(volumeNode.GetID()) and browser.GetSequenceNode(volumeNode) is not None:
+            return browser
+    return None
+
+
+def frameCount(volumeNode: Optional[Any]) -> int:
+    """Frames of the volume's sequence; 1 for a volume of its own."""
+    browser = browserOf(volumeNode)
+    return browser.GetSequenceNode(volumeNode).GetNumberOfDataNodes() if browser is not None else 1
+
+
+def exportCine(volumeNode: Any, path: str) -> Geometry:
+    """Writes all frames as an uncompressed `.seq.nrrd`. They must lie on one grid."""
+    geometry = checkVolume(volumeNode)
+    browser = browserOf(volumeNode)
+    if browser is None:
+        raise InvalidInputError(_("The volume is no frame of a sequence: choose Current frame."))
+    sequence = browser.GetSequenceNode(volumeNode)
+    for index in range(sequence.GetNumberOfDataNodes()):
+        frame = sequence.GetNthDataNode(index)
+        if not frame.IsA("vtkMRMLScalarVolumeNode") or frame.GetImageData() is None:
+            raise InvalidInputError(_("Frame {number} of the sequence holds no image.").format(number=index + 1))
+        if not geometryOf(frame).matches(geometry):
+            raise InvalidInputError(
+                _("Frame {number} of the sequence lies on another grid than the current one.").format(number=index + 1)
+            )
+    storage = slicer.vtkMRMLVolumeSequenceStorageNode()
+    storage.SetFileName(path)
+    storage.SetUseCompression(0)
+    if not storage.WriteData(sequence):
+        raise JobFailedError(_("The sequence could not be written to the temporary folder: is the disk full?"))
+    return geometry
+
+
+def readFrames(path: str, expected: Geometry) -> List[Any]:
+    """The worker's label maps as vtkImageData, one a frame, once they are seen to lie on the volume's own grid."""
+    ownScene = slicer.vtkMRMLScene()  # the reader makes the frames' nodes by its scene's classes
+    sequence = ownScene.AddNode(slicer.vtkMRMLSequenceNode())
+    storage = ownScene.AddNode(slicer.vtkMRMLVolumeSequenceStorageNode())
+    storage.SetFileName(path)
+    if not storage.ReadData(sequence) or sequence.GetNumberOfDataNodes() == 0:
+        raise JobFailedError(_("The segmentation that the worker wrote can't be read."))
+    frames = [sequence.GetNthDataNode(index) for index in range(sequence.GetNumberOfDataNodes())]
+    for frame in frames:
+        if frame.GetImageData() is None or not geometryOf(frame).matches(expected):
+            raise JobFailedError(_("The segmentation does not lie on the volume's grid, so it was not used."))
+    # The images outlive the sequence, which is gone when this returns.
+    return [frame.GetImageData() for frame in frames]

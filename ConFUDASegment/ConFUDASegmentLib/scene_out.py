@@ -1,7 +1,7 @@
-"""Results into the scene: segments with terminology, colours, geometry, transform, place and surface; the preview and
-the uncertainty map."""
+"""Results into the scene: segments with terminology, colours, geometry, transform, place and surface; frames of a cine;
+tables; the preview and the uncertainty map."""
 
-from typing import Any, List, Optional
+from typing import Any, List, Optional, Sequence, Tuple
 
 import slicer
 import vtk
@@ -10,13 +10,15 @@ from vtk.util import numpy_support
 
 from confuda.labels import DOUBT_COLORS, STRUCTURES, Structure
 
-from .scene_in import Geometry, readLabels
+from .errors import JobFailedError
+from .scene_in import Geometry, browserOf, readLabels
 
 UNCERTAINTY_ROLE = "ConFUDA.uncertainty"  # node reference from the segmentation to its map
 _COLORS_TAG = "ConFUDAUncertainty"  # of the one colour table of all maps in a scene
 _COLOR_COUNT = 256
 SHOWN_FROM = 0.1  # below, the map is transparent: everywhere is a little doubt
 SHOWN_TO = 0.6  # the brightest colour; 0.5 is a tie between two classes, and more is rare
+SEQUENCE_ROLE = "ConFUDA.sequence"  # to the sequence of segmentations that it shows a frame of
 
 
 class SegmentationWriter:
@@ -66,6 +68,41 @@ class SegmentationWriter:
         node.CreateDefaultDisplayNodes()
         placeBeside(self._scene, node, volumeNode)
         return node
+
+
+def writeFrames(
+    scene: Any, writer: SegmentationWriter, frames: Sequence[Any], geometry: Geometry, volumeNode: Any
+) -> Any:
+    """A segmentation that shows, and plays with the cine, the frames of a new sequence of segmentations."""
+    browser = browserOf(volumeNode)
+    if browser is None or browser.GetSequenceNode(volumeNode).GetNumberOfDataNodes() != len(frames):
+        raise JobFailedError(_("The sequence was changed during the run, so the result was not used."))
+    images = browser.GetSequenceNode(volumeNode)
+    selected = browser.GetSelectedItemNumber()
+    node = writer.write(frames[selected], geometry, volumeNode)
+    sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", scene.GenerateUniqueName(f"{node.GetName()} frames"))
+    try:
+        sequence.SetIndexName(images.GetIndexName())
+        sequence.SetIndexUnit(images.GetIndexUnit())
+        sequence.SetIndexType(images.GetIndexType())
+        for index, labels in enumerate(frames):
+            writer.fill(node, labels, geometry, volumeNode)
+            node.CreateClosedSurfaceRepresentation()  # in each frame, so that the surfaces play along
+            sequence.SetDataNodeAtValue(node, images.GetNthIndexValue(index))
+        browser.AddSynchronizedSequenceNodeID(sequence.GetID())
+        shown = browser.GetProxyNode(sequence)
+        browser.AddProxyNode(node, sequence, False)
+        if shown is not None and shown is not node:  # Slicer shows each sequence of a browser at once, in a new node
+            removeSegmentation(scene, shown)
+        browser.SetOverwriteProxyName(sequence, False)
+        node.SetNodeReferenceID(SEQUENCE_ROLE, sequence.GetID())
+        placeBeside(scene, sequence, volumeNode)
+        writer.fill(node, frames[selected], geometry, volumeNode)
+    except Exception:
+        removeSegmentation(scene, node)
+        scene.RemoveNode(sequence)
+        raise
+    return node
 
 
 def removeSegmentation(scene: Any, node: Any) -> None:
@@ -134,6 +171,32 @@ def _binaryImage(mask: Any, geometry: Geometry) -> Any:
     image.GetPointData().SetScalars(scalars)
     image.SetImageToWorldMatrix(geometry.ijkToRas)
     return image
+
+
+def addTable(
+    scene: Any, segmentationNode: Any, role: str, name: str, columns: Sequence[str], lines: Sequence[Tuple[Any, ...]]
+) -> Any:
+    """A table of the segmentation, made when it is first needed: columns of texts or of numbers, as the first line."""
+    table = segmentationNode.GetNodeReference(role)
+    if table is None:
+        unique = scene.GenerateUniqueName(f"{segmentationNode.GetName()} {name}")
+        table = scene.AddNewNodeByClass("vtkMRMLTableNode", unique)
+        segmentationNode.SetNodeReferenceID(role, table.GetID())
+    wasModifying = table.StartModify()
+    try:
+        table.RemoveAllColumns()
+        for place, title in enumerate(columns):
+            values = [line[place] for line in lines]
+            array = vtk.vtkStringArray() if values and isinstance(values[0], str) else vtk.vtkDoubleArray()
+            array.SetName(title)
+            for value in values:
+                array.InsertNextValue(value)
+            table.AddColumn(array)
+        table.SetUseColumnTitleAsColumnHeader(True)
+        table.SetLocked(True)
+    finally:
+        table.EndModify(wasModifying)
+    return table
 
 
 class Preview:

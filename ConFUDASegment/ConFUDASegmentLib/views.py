@@ -1,4 +1,5 @@
-"""Slice and 3D views, which a Slicer without a main window does not have: they go to the heart, and back."""
+"""How a result looks: in the slice and 3D views, which a Slicer without a main window does not have and which go to the
+heart and back; and in the panel, with its tables and what is said about them."""
 
 import itertools
 import math
@@ -6,10 +7,14 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import slicer
 import vtk
+from slicer.i18n import tr as _
 
 from confuda.labels import STRUCTURES
 
+from .readouts import chartOf, drawBullsEye, isWallTable, showWallSegments, thicknessOf, wallSegmentsOf
+from .results import hasOwnColors, massCaveatOf, tablesOf, useColors
 from .scene_in import geometryOf
+from .scene_out import show3D, volumeOf
 
 OPACITY = 0.5  # of the uncertainty map over its volume
 SLICE_MARGIN = 1.6  # how much more than the heart a slice view shows: its surroundings tell where the outlines end
@@ -184,3 +189,79 @@ class Overlay:
 def _sliceViews(scene: Any) -> List[Any]:
     count = scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")
     return [scene.GetNthNodeByClass(index, "vtkMRMLSliceCompositeNode") for index in range(count)]
+
+
+class ResultDisplay:
+    """The tables of the last result and what goes with them."""
+
+    def __init__(self, ui: Any) -> None:
+        self._ui = ui
+        self._tables: List[Tuple[str, Any]] = []
+        self._segmentation: Optional[Any] = None
+        ui.tableCombo.currentIndexChanged.connect(self._showTable)
+        ui.show3DButton.clicked.connect(self._onShow3D)
+        ui.colorsButton.clicked.connect(self._onColors)
+        ui.curveButton.clicked.connect(self._onCurve)
+        ui.wallButton.clicked.connect(self._onWall)
+
+    def show(self, segmentation: Optional[Any], table: Optional[Any]) -> None:
+        """`table`: what is shown where the segmentation has none, for it was removed."""
+        ui = self._ui
+        tables = tablesOf(segmentation)
+        if not tables and table is not None:
+            tables = [("", table)]
+        isAnother = segmentation is not self._segmentation or [n for n, _t in tables] != [n for n, _t in self._tables]
+        self._segmentation, self._tables = segmentation, tables
+        if isAnother:
+            wasBlocked = ui.tableCombo.blockSignals(True)
+            ui.tableCombo.clear()
+            for name, _table in tables:
+                ui.tableCombo.addItem(name)
+            # A cine's function is what was asked for; of a still volume the first table tells most.
+            ui.tableCombo.currentIndex = 1 if len(tables) > 1 and chartOf(segmentation) is not None else 0
+            ui.tableCombo.blockSignals(wasBlocked)
+        ui.tableCombo.visible = len(tables) > 1
+        ui.resultsButton.visible = segmentation is not None or bool(tables)
+        for button in (ui.show3DButton, ui.colorsButton):
+            button.enabled = segmentation is not None
+        display = segmentation.GetDisplayNode() if segmentation is not None else None
+        ui.show3DButton.checked = display is not None and bool(display.GetVisibility3D())
+        ui.colorsButton.checked = segmentation is not None and not hasOwnColors(segmentation)
+        ui.curveButton.visible = chartOf(segmentation) is not None
+        wall = wallSegmentsOf(segmentation)
+        ui.wallButton.visible = wall is not None
+        wallDisplay = wall.GetDisplayNode() if wall is not None else None
+        ui.wallButton.checked = wallDisplay is not None and bool(wallDisplay.GetVisibility())
+        self._showTable()
+
+    def _onShow3D(self, *_arguments: Any) -> None:
+        if self._segmentation is not None:
+            show3D(self._segmentation, bool(self._ui.show3DButton.checked))
+            fitThreeD(self._segmentation, volumeOf(self._segmentation))
+
+    def _onColors(self, *_arguments: Any) -> None:
+        if self._segmentation is not None:
+            useColors(self._segmentation, own=not self._ui.colorsButton.checked)
+
+    def _onCurve(self, *_arguments: Any) -> None:
+        chart = chartOf(self._segmentation)
+        if chart is not None:
+            showChart(chart)
+
+    def _onWall(self, *_arguments: Any) -> None:
+        if self._segmentation is not None:
+            showWallSegments(self._segmentation, bool(self._ui.wallButton.checked))
+
+    def _showTable(self, *_arguments: Any) -> None:
+        ui = self._ui
+        place = min(max(ui.tableCombo.currentIndex, 0), len(self._tables) - 1)
+        table = self._tables[place][1] if self._tables else None
+        ui.resultsTable.setMRMLTableNode(table)
+        ui.resultsTable.visible = table is not None
+        caveat = massCaveatOf(table)
+        ui.caveatLabel.text = caveat
+        ui.caveatLabel.visible = bool(caveat)
+        isWall = table is not None and isWallTable(self._segmentation, table)
+        ui.bullsEyeLabel.visible = isWall
+        if isWall:
+            ui.bullsEyeLabel.pixmap = drawBullsEye(thicknessOf(table), _("Wall thickness [mm]"))

@@ -1,6 +1,7 @@
 """Who may import whom (docs/architecture.md): no package imports one above it, and no module itself by a detour."""
 
 import ast
+import re
 from pathlib import Path
 from typing import Dict, Set
 
@@ -8,6 +9,7 @@ import pytest
 from Testing.packaging.description import REPOSITORY
 
 PACKAGE = REPOSITORY / "ConFUDASegment" / "confuda"
+SLICER_SIDE = REPOSITORY / "ConFUDASegment" / "ConFUDASegmentLib"
 
 BASE = {"__init__", "errors", "labels", "device", "threads", "privacy"}
 MAY_IMPORT: Dict[str, Set[str]] = {
@@ -99,15 +101,29 @@ def test_no_module_imports_itself_by_a_detour() -> None:
 
 def test_the_table_of_the_documentation_is_this_one() -> None:
     page = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
-    rows = [line.split("|")[1:-1] for line in page.splitlines() if line.startswith("| `")]
+    rows = [line.split("|")[1:-1] for line in page.splitlines() if line.startswith("| `") and line.count("|") == 4]
     told = {row[0].strip().strip("`").rstrip("/").split(".")[0]: set(row[2].replace("`", "").split()) for row in rows}
     assert told == {name: allowed for name, allowed in MAY_IMPORT.items() if name != "__main__"}
 
 
+def test_modules_of_the_slicer_side_import_those_above_them_in_the_documentation() -> None:
+    page = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+    order = [
+        line.split("`")[1][: -len(".py")] for line in page.splitlines() if re.match(r"\| `\w+\.py` \|[^|]+\|$", line)
+    ]
+    assert sorted(order) == sorted(path.stem for path in SLICER_SIDE.glob("*.py") if path.stem != "__init__")
+    for place, name in enumerate(order):
+        tree = ast.parse((SLICER_SIDE / f"{name}.py").read_text(encoding="utf-8"))
+        nodes = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level == 1]
+        imported = {node.module or alias.name for node in nodes for alias in node.names}
+        assert imported <= set(order[:place]), f"{name} imports {', '.join(sorted(imported - set(order[:place])))}"
+
+
 def test_modules_are_neither_long_nor_tiny() -> None:
     """At most 350 lines; fewer than 15 only for a package's own file, or for a method, each of which has its file."""
-    lines = {name_module(path): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
-    inits = {name_module(path) for path in MODULES if path.name in ("__init__.py", "__main__.py")}
+    paths = [*MODULES, *SLICER_SIDE.glob("*.py"), PACKAGE.parent / "ConFUDASegment.py"]
+    lines = {name_module(path): len(path.read_text(encoding="utf-8").splitlines()) for path in paths}
+    inits = {name_module(path) for path in paths if path.name in ("__init__.py", "__main__.py")}
     assert {name: count for name, count in lines.items() if count > 350} == {}
     tiny = {name: count for name, count in lines.items() if count < 15 and name not in inits}
     assert {name: count for name, count in tiny.items() if not name.startswith("confuda.adaptation.methods.")} == {}

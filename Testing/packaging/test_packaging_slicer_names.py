@@ -127,8 +127,8 @@ def test_controls_of_the_panel_wait_for_no_scene(names):
 
 
 def test_start_up_imports_nothing_heavy():
-    """At import scope: Slicer, Qt and the standard library. All else is imported when it is wanted."""
-    allowed = {"qt", "ctk", "slicer"}
+    """At import scope: Slicer, Qt, VTK and the standard library. All else is imported when it is wanted."""
+    allowed = {"qt", "ctk", "slicer", "vtk"}
     for node in ast.parse((MODULE / "ConFUDASegment.py").read_text(encoding="utf-8")).body:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             modules = [node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
@@ -145,8 +145,7 @@ def test_slicer_side_imports_no_torch(source):
             modules = [node.module]
         for module in modules:
             top = module.split(".")[0]
-            if top == "torch":
-                assert "def main() -> None:" in ast.unparse(source)  # the probe, which runs in a process of its own
+            assert top != "torch"
             if top == "confuda":
                 allowed = ("confuda.labels", "confuda.adaptation.settings", "confuda.errors", "confuda.privacy")
                 allowed += ("confuda.inference.plausibility", "confuda.imaging.parallel_slices")

@@ -157,7 +157,7 @@ host = start(Path(folder))
 widget = host.loadModule(Path(folder))
 import slicer
 import ConFUDASegmentLib
-from ConFUDASegmentLib.launch import workerEnvironment
+from ConFUDASegmentLib.machine import workerEnvironment
 
 volume = host.loadVolume(Path(folder) / "Resources" / "SampleData" / "SimulatedLGE.nrrd", "SimulatedLGE")
 steps = []

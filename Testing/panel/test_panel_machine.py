@@ -205,10 +205,10 @@ def test_true_probe_on_this_machine(bench):
     import subprocess
     import sys
 
-    from ConFUDASegmentLib.launch import workerEnvironment
+    from ConFUDASegmentLib.machine import workerEnvironment
 
     answer = subprocess.run(
-        [sys.executable, "-m", "ConFUDASegmentLib.probe"],
+        [sys.executable, "-m", "confuda.app.probe"],
         env=workerEnvironment(str(bench.host.moduleFolder)),
         capture_output=True,
         text=True,
@@ -231,6 +231,6 @@ def test_estimate_learns_from_the_run(bench, phantom):
 
 
 def test_durations():
-    from ConFUDASegmentLib.devices import duration
+    from ConFUDASegmentLib.machine import duration
 
     assert [duration(seconds) for seconds in (1, 33, 80, 3300)] == ["5 s", "35 s", "1 min", "0.9 h"]

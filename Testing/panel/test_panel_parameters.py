@@ -47,7 +47,7 @@ def test_jobs_fields_are_those_of_the_worker(bench):
     import dataclasses
 
     from confuda.app.job import Job
-    from ConFUDASegmentLib.request import SegmentationRequest
+    from ConFUDASegmentLib.parameters import SegmentationRequest
 
     job = SegmentationRequest().toJob("v.nrrd", "o.nrrd", "p")
     assert set(job) <= {field.name for field in dataclasses.fields(Job)}

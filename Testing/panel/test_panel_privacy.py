@@ -5,7 +5,7 @@ import time
 
 
 def test_temporary_folder_is_private_even_with_a_generous_umask(bench, tmp_path):
-    from ConFUDASegmentLib.launch import Workspace
+    from ConFUDASegmentLib.machine import Workspace
 
     former = os.umask(0)
     try:
@@ -20,24 +20,24 @@ def test_temporary_folder_is_private_even_with_a_generous_umask(bench, tmp_path)
 
 def test_orphans_go_by_their_lock_and_never_by_a_clock(bench, tmp_path, monkeypatch):
     """A folder of years ago without a lock may be one that was made this moment, on a server with another clock."""
-    from ConFUDASegmentLib import launch
+    from ConFUDASegmentLib import machine
 
     fresh, dead = tmp_path / "confuda-fresh", tmp_path / "confuda-dead"
     for folder in (fresh, dead):
         folder.mkdir()
     os.utime(fresh, (0, 0))
     # A lock of a process that is gone, on this machine.
-    living = launch.Workspace(str(tmp_path))
+    living = machine.Workspace(str(tmp_path))
     lock = open(os.path.join(living.path, "owner.lock"), encoding="utf-8").read().splitlines()
     (dead / "owner.lock").write_text("\n".join(["999999999", *lock[1:]]) + "\n", encoding="utf-8")
 
-    launch.removeOrphans(str(tmp_path))
+    machine.removeOrphans(str(tmp_path))
     assert fresh.exists() and os.path.exists(living.path) and not dead.exists()
 
     # A minute later by this process's own clock it is an orphan; the wall clock has no say.
     later = time.monotonic() + 61
-    monkeypatch.setattr(launch.time, "monotonic", lambda: later)
-    launch.removeOrphans(str(tmp_path))
+    monkeypatch.setattr(machine.time, "monotonic", lambda: later)
+    machine.removeOrphans(str(tmp_path))
     assert not fresh.exists() and os.path.exists(living.path)
     living.remove()
 

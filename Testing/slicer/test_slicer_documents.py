@@ -25,7 +25,7 @@ def test_pictures_of_the_document_exist():
 
 @pytest.mark.parametrize("option", ["mode", "preset", "method", "device", "seed"])
 def test_defaults_of_the_table_are_the_true_ones(bench, option):
-    from ConFUDASegmentLib.request import SegmentationRequest
+    from ConFUDASegmentLib.parameters import SegmentationRequest
 
     default = getattr(SegmentationRequest(), option)
     shown = re.search(rf"^\| `{option}` \| `([^`]*)`", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE).group(1)

@@ -88,28 +88,27 @@ def test_true_worker_is_cancelled(true_bench):
 
 def test_self_test(bench, monkeypatch):
     """ConFUDASegmentTest as Slicer runs it; with the scripted worker instead of minutes of adaptation."""
-    from ConFUDASegmentLib import selftest
-
-    monkeypatch.setattr(selftest.os.path, "isfile", lambda path: False)
-    test = sys.modules["ConFUDASegment"].ConFUDASegmentTest()
+    module = sys.modules["ConFUDASegment"]
+    monkeypatch.setattr(module.os.path, "isfile", lambda path: False)
+    test = module.ConFUDASegmentTest()
     test.runTest()
-    ran = selftest.runSelfTest(bench.logic, str(MODULE / "Resources"))
-    assert ran == ["badInput", "segments"]
+    assert test.runCases(bench.logic) == ["checkBadInput", "checkSegments"]
 
 
 @pytest.mark.slow
 def test_self_tests_true_cases(bench, phantom, tmp_path):
     """The cases with a run, here with the scripted worker."""
-    from ConFUDASegmentLib import selftest
     from ConFUDASegmentLib.scene_in import exportVolume
+
+    test = sys.modules["ConFUDASegment"].ConFUDASegmentTest()
 
     sample = str(tmp_path / "phantom.nrrd")
     exportVolume(phantom.addVolume(), sample)
     bench.clear()
-    selftest.checkRun(bench.logic, sample)()
+    test.checkRun(bench.logic, sample)
     bench.clear()
     bench.worker = "slow"
-    selftest.checkCancel(bench.logic, sample)()
+    test.checkCancel(bench.logic, sample)
 
 
 INSTALLED_RUN = """

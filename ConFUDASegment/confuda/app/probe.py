@@ -1,4 +1,4 @@
-"""Run as `python -m ConFUDASegmentLib.probe`, outside Slicer: which devices can torch truly use, and how fast are they?
+"""Run as `python -m confuda.app.probe`, outside Slicer: which devices can torch truly use, and how fast are they?
 
 A driver that torch was not built for reports a GPU and fails at the first kernel, so each GPU gets one tiny job.
 """
