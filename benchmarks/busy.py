@@ -24,6 +24,7 @@ from speed import describe_machine, make_environment, time_command
 
 from confuda.bundle.format import SHIPPED_BUNDLE
 from confuda.errors import ConfudaError
+from confuda.io.atomic import write_text
 from confuda.threads import WAITING, count_cores
 
 MOST_SHARE = 1.3
@@ -110,9 +111,9 @@ def main() -> int:
         return error.exit_code
     table = format_table(rows, cores)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    write_json(arguments.output / "busy.json", {"machine": machine, "cores": cores, "rows": rows})
+    write_json({"machine": machine, "cores": cores, "rows": rows}, arguments.output / "busy.json")
     text = f"{table}\n{cores} cores, {machine['processor']}, load at the start {machine['load_at_start']}.\n"
-    (arguments.output / "busy.md").write_text(text, encoding="utf-8")
+    write_text(arguments.output / "busy.md", text)
     print(text, end="")
     return 0
 

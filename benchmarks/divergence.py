@@ -23,12 +23,14 @@ import SimpleITK as sitk
 import torch
 from labelled import check_outside_repository, choose_cases, name_case
 from scores import identify_bundle, read_row, write_json
+from study import run_study, say
 
 from confuda.adaptation.settings import DEFAULT_PRESET, PRESETS, AdaptationSettings, make_settings
 from confuda.bundle.format import SHIPPED_BUNDLE, Bundle, hash_file, load_bundle
-from confuda.errors import ConfudaError, InputError
+from confuda.errors import InputError
 from confuda.imaging.stack import HeartCrop
 from confuda.inference.acceptance import Opinion, judge_adaptation
+from confuda.io.atomic import replace_file, write_text
 from confuda.io.segmentation_file import read_segmentation
 from confuda.io.volume_file import read_volume
 from confuda.labels import STRUCTURES
@@ -156,10 +158,8 @@ def keep_opinion(opinion: Opinion, path: Path) -> None:
     """Write an opinion, its soft labels in half precision; complete or not at all."""
     values = {name: getattr(opinion, name) for name in ("agreement", "entropy", "voxel_ml")}
     values["probabilities"] = opinion.probabilities.astype(np.float16)
-    draft = path.with_suffix(".part")
-    with open(draft, "wb") as stream:
+    with replace_file(path) as draft, open(draft, "wb") as stream:
         np.savez_compressed(stream, **values)
-    draft.replace(path)
 
 
 def recall_opinion(path: Path) -> Opinion:
@@ -274,7 +274,7 @@ def run(arguments: argparse.Namespace) -> None:
     for volume, truth in pairs:
         identity = {"volume": hash_file(volume), "truth": hash_file(truth), "bundle": bundle_hash}
         for line in try_volume(volume, truth, bundle, identity, arguments.conditions, output):
-            print(line, file=sys.stderr, flush=True)
+            say(line)
 
 
 def write_table(arguments: argparse.Namespace) -> None:
@@ -287,7 +287,7 @@ def write_table(arguments: argparse.Namespace) -> None:
     text = f"{format_table(trials)}\nMistakes:\n\n{format_mistakes(trials)}"
     print(text)
     if arguments.output is not None:
-        arguments.output.write_text(text, encoding="utf-8")
+        write_text(arguments.output, text)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -311,12 +311,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     parsed = build_parser().parse_args(arguments)
-    try:
-        parsed.run(parsed)
-    except ConfudaError as error:
-        print(f"divergence: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    return run_study(parsed.run, parsed, "divergence")
 
 
 if __name__ == "__main__":

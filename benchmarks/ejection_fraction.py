@@ -15,11 +15,11 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 import SimpleITK as sitk
+from study import add_segmenter_options, run_study
 
-from confuda.adaptation.settings import DEFAULT_PRESET, METHODS
 from confuda.bundle.format import load_bundle
 from confuda.cine import segment_cine
-from confuda.errors import ConfudaError, InputError
+from confuda.errors import InputError
 from confuda.io.volume_file import read_volume
 from confuda.labels import map_labels
 from confuda.measure.function import HeartFunction, measure_function
@@ -114,17 +114,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="the folder that holds patient001")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the table and the plots")
-    parser.add_argument("--bundle", type=Path, help="a bundle's folder (the shipped one by default)")
-    parser.add_argument("--method", choices=METHODS, default="none")
-    parser.add_argument("--preset", default=DEFAULT_PRESET)
-    parser.add_argument("--device", default="auto")
+    add_segmenter_options(parser)
     parser.add_argument("--patients", type=int, help="only so many of the held-out patients")
-    try:
-        run(parser.parse_args(arguments))
-    except ConfudaError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+    return run_study(run, parser.parse_args(arguments))
 
 
 if __name__ == "__main__":

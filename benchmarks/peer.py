@@ -23,9 +23,10 @@ import numpy as np
 import SimpleITK as sitk
 from labelled import check_outside_repository, choose_cases, name_case
 from scores import Row, read_row, write_json, write_report
+from study import run_study, say
 
 from confuda.bundle.format import hash_file
-from confuda.errors import ConfudaError, InputError, UsageError
+from confuda.errors import InputError, UsageError
 from confuda.io.segmentation_file import read_segmentation
 from confuda.io.volume_file import read_volume
 from confuda.labels import map_labels
@@ -151,22 +152,13 @@ def run(arguments: argparse.Namespace) -> str:
             row = measure(peer, volume, truth, arguments.dataset, identity)
             write_json(row, path)
         rows.append(row)
-        _say(f"{number}/{len(pairs)} {row['case']}: {row['scores']['average']['dice']:.3f}")
+        say(f"{number}/{len(pairs)} {row['case']}: {row['scores']['average']['dice']:.3f}")
     parts = [*arguments.data.resolve().parts[-2:], *([arguments.sequence] if arguments.sequence else [])]
     return write_report(rows, arguments.title or " ".join(parts), arguments.output)
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    try:
-        print(run(build_parser().parse_args(arguments)))
-    except ConfudaError as error:
-        _say(f"peer: {error}")
-        return error.exit_code
-    return 0
+    return run_study(run, build_parser().parse_args(arguments), "peer")
 
 
 if __name__ == "__main__":

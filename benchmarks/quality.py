@@ -26,13 +26,14 @@ import SimpleITK as sitk
 import torch
 from labelled import check_outside_repository, choose_cases, name_case
 from scores import NO_ADAPTATION, Row, identify_bundle, name_run, read_row, write_json, write_report
+from study import run_study, say
 
 import confuda
 from confuda.adaptation.settings import DEFAULT_PRESET, METHODS, MODES, make_settings
 from confuda.app.job import Job
 from confuda.app.run import run_job
 from confuda.bundle.format import SHIPPED_BUNDLE, hash_file, verify_bundle
-from confuda.errors import ConfudaError, UsageError
+from confuda.errors import UsageError
 from confuda.imaging.stack import CanonicalFrame
 from confuda.io.segmentation_file import read_segmentation
 from confuda.io.volume_file import read_volume
@@ -249,13 +250,13 @@ def run(arguments: argparse.Namespace) -> str:
     kept = [row for row in (task.read_row() for task in tasks) if row is not None]
     rows = {(row["case"], row["run"], row["preset"]): row for row in kept}
     missing = [task for task in tasks if (task.case, task.run, task.label) not in rows]
-    _say(f"{len(kept)} of {len(tasks)} rows are there already")
+    say(f"{len(kept)} of {len(tasks)} rows are there already")
     other = sum(row.get("code_sha256") != hash_code() for row in kept)
     if other:
-        _say(f"warning: {other} of them were measured with other code; remove {arguments.output} to measure them again")
+        say(f"warning: {other} of them were measured with other code; remove {arguments.output} to measure them again")
     for number, row in enumerate(measure_all(missing, max(1, arguments.jobs), arguments.threads), 1):
         rows[row["case"], row["run"], row["preset"]] = row
-        _say(f"{number}/{len(missing)} {row['case']} {name_run(row)}: {row['scores']['average']['dice']:.3f}")
+        say(f"{number}/{len(missing)} {row['case']} {name_run(row)}: {row['scores']['average']['dice']:.3f}")
     if contours is not None:
         for volume, _ in pairs:
             own = [task for task in tasks if task.volume == volume]
@@ -278,17 +279,8 @@ def _read_overrides(texts: Sequence[str]) -> Dict[str, Any]:
     return overrides
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    try:
-        print(run(build_parser().parse_args(arguments)))
-    except ConfudaError as error:
-        _say(f"quality: {error}")
-        return error.exit_code
-    return 0
+    return run_study(run, build_parser().parse_args(arguments), "quality")
 
 
 if __name__ == "__main__":

@@ -17,10 +17,10 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 import SimpleITK as sitk
+from study import add_segmenter_options, run_study
 
-from confuda.adaptation.settings import DEFAULT_PRESET, METHODS
 from confuda.bundle.format import load_bundle
-from confuda.errors import ConfudaError, InputError
+from confuda.errors import InputError
 from confuda.imaging.stack import find_slice_axis
 from confuda.io.volume_file import read_volume
 from confuda.labels import LV, MYO
@@ -135,16 +135,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the table")
     parser.add_argument("--scar", nargs="+", default=["fwhm", "5sd"], metavar="WAY", help="fwhm, or a number before sd")
     parser.add_argument("--only-experts", action="store_true", help="within the experts' muscle alone: no network")
-    parser.add_argument("--bundle", type=Path, help="a bundle's folder (the shipped one by default)")
-    parser.add_argument("--method", choices=METHODS, default="none")
-    parser.add_argument("--preset", default=DEFAULT_PRESET)
-    parser.add_argument("--device", default="auto")
-    try:
-        run(parser.parse_args(arguments))
-    except ConfudaError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+    add_segmenter_options(parser)
+    return run_study(run, parser.parse_args(arguments))
 
 
 if __name__ == "__main__":

@@ -6,14 +6,13 @@ A row is ``{"identity": ..., "case", "run", "preset", "scores": evaluate(...), "
 import dataclasses
 import hashlib
 import json
-import os
-import uuid
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 
 from confuda.errors import UsageError
+from confuda.io.atomic import write_text
 from confuda.labels import MYO, STRUCTURES
 
 NAMES = [structure.name for structure in STRUCTURES]
@@ -35,12 +34,7 @@ def identify_bundle(description: Dict[str, Any]) -> str:
 
 def write_json(content: Any, path: Path) -> None:
     """Write ``content`` as JSON, complete or not at all."""
-    draft = path.with_name(f".{uuid.uuid4().hex}.json")
-    try:
-        draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def read_row(path: Path, identity: Dict[str, Any]) -> Optional[Row]:
@@ -230,7 +224,7 @@ def write_report(rows: Sequence[Row], title: str, output: Path, scores: Optional
     text = f"{title}\n\n{format_rows(rows)}\n"
     if comparisons:
         text += f"\n{format_comparisons(comparisons)}\n"
-    (output / "table.md").write_text(text, encoding="utf-8")
+    write_text(output / "table.md", text)
     write_json([dataclasses.asdict(one) for one in comparisons], output / "comparison.json")
     write_json({title: summarise(rows)}, scores or output / "scores.json")
     return text

@@ -23,14 +23,17 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from scores import write_json
+from speed_report import draw_scaling, format_report
 from speed_volume import make_volume
 from step_profile import profile_step
+from study import run_study, say
 
 import confuda
 from confuda.adaptation.settings import DEFAULT_PRESET
 from confuda.bundle.format import SHIPPED_BUNDLE
 from confuda.device import has_fast_bfloat16
-from confuda.errors import ConfudaError, UsageError
+from confuda.errors import UsageError
+from confuda.io.atomic import write_text
 
 PARTS = ("presets", "scaling", "profile", "import")
 IMPORT_SCRIPT = """
@@ -144,7 +147,7 @@ def measure_presets(arguments: argparse.Namespace, folder: Path) -> List[Dict[st
     for threads in arguments.threads:
         for name, (command, written) in runs.items():
             rows.append({"run": name, **repeat(command, threads, written, arguments.repeats)})
-            _say(f"{name}, {threads} threads: {rows[-1]['to_file_s']} s")
+            say(f"{name}, {threads} threads: {rows[-1]['to_file_s']} s")
     return rows
 
 
@@ -162,7 +165,7 @@ def measure_scaling(arguments: argparse.Namespace, folder: Path) -> List[Dict[st
             command = ["adapt", str(volume), "-o", str(output), "--bundle", str(arguments.bundle), *options]
             measured = repeat(command, max(arguments.threads), output, arguments.repeats)
             rows.append({"over": over, "slices": slices, "size": size, "run": name, **measured})
-            _say(f"{slices} slices of {size} x {size}, {name}: {measured['to_file_s']} s")
+            say(f"{slices} slices of {size} x {size}, {name}: {measured['to_file_s']} s")
     return rows
 
 
@@ -174,7 +177,7 @@ def measure_profile(arguments: argparse.Namespace, folder: Path) -> List[Dict[st
         rows.append(
             profile_step(volume, arguments.bundle, DEFAULT_PRESET, threads, arguments.profile_steps, arguments.matrix)
         )
-        _say(f"profile, {threads} threads: {rows[-1]['step_s']} s a step")
+        say(f"profile, {threads} threads: {rows[-1]['step_s']} s a step")
     return rows
 
 
@@ -195,104 +198,8 @@ def measure_import(repeats: int) -> Dict[str, Any]:
     return result
 
 
-def format_report(result: Dict[str, Any]) -> str:
-    """All that was measured, as Markdown tables."""
-    machine = result["machine"]
-    lines = [
-        f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, Python {machine['python']}, "
-        f"torch {machine['torch']}, fast bfloat16: {'yes' if machine['fast_bfloat16'] else 'no'}, "
-        f"load before the start: {machine['load_at_start']}.",
-        "Seconds from the start of the process to the file written.",
-    ]
-    if "presets" in result:
-        lines += ["", "## Presets", ""]
-        lines += _format_runs(result["presets"], {"run": "run", "threads": "threads"})
-    if "scaling" in result:
-        columns = {"slices": "slices", "size": "size", "run": "run", "threads": "threads"}
-        lines += ["", "## Scaling", "", *_format_runs(result["scaling"], columns)]
-    for row in result.get("profile", []):
-        lines += ["", f"## One step of {row['preset']}, {row['threads']} threads", ""]
-        lines.append(
-            f"{row['step_s']:.3f} s, {row['step_gflop']:.1f} GFLOP, {row['reached_gflops']:.1f} GFLOP/s in "
-            f"{row['arithmetic']}: "
-            + ", ".join(
-                f"{row['share_of_peak'][name]:.0%} of a {name} matrix product's {peak:.0f} GFLOP/s"
-                for name, peak in row["peak_gflops"].items()
-            )
-            + "."
-        )
-        lines += ["", "| operator | self ms | share | calls |", "|---|---|---|---|"]
-        lines += [
-            f"| `{one['operator']}` | {one['self_ms']:.1f} | {one['share']:.1%} | {one['calls']:g} |"
-            for one in row["operators"]
-        ]
-    if "import" in result:
-        own = result["import"]
-        lines += ["", "## Start", "", "| part | s |", "|---|---|", f"| Python alone | {own['python_s']:.3f} |"]
-        lines.append(
-            f"| `confuda.app.cli` (loads torch: {'yes' if own['cli_loads_torch'] else 'no'}) | {own['cli_s']:.3f} |"
-        )
-        lines.append(f"| torch | {own['torch_s']:.3f} |")
-        lines.append(f"| the rest of the pipeline | {own['pipeline_s']:.3f} |")
-    return "\n".join(lines) + "\n"
-
-
-def _format_runs(rows: Sequence[Dict[str, Any]], columns: Dict[str, str]) -> List[str]:
-    stages = [stage for stage in rows[0]["stages_s"] if stage != "total"]
-    heads = [
-        *columns.values(),
-        "s to file",
-        "shortest-longest",
-        *(f"{stage} s" for stage in stages),
-        "peak MB",
-        "steps",
-    ]
-    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    for row in rows:
-        cells = [str(row[name]) for name in columns]
-        cells += [f"{row['to_file_s']:.1f}", f"{row['shortest_s']:.1f}-{row['longest_s']:.1f}"]
-        cells += [f"{row['stages_s'].get(stage, 0.0):.1f}" for stage in stages]
-        memory = row["peak_memory_mb"]
-        cells += ["" if memory is None else f"{memory:.0f}", str(row["steps"])]
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
-
-
-def draw_scaling(rows: Sequence[Dict[str, Any]], path: Path) -> Path:
-    """Seconds to the file over slices and over image size.
-
-    Raises:
-        UsageError: if matplotlib is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UsageError("Drawing needs matplotlib: install it with 'pip install matplotlib'.") from error
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    for axes, over, label in zip(figure.subplots(1, 2), ("slices", "size"), ("slices", "rows and columns of a slice")):
-        own = [row for row in rows if row["over"] == over]
-        for run in dict.fromkeys(row["run"] for row in own):
-            points = sorted((row[over], row["to_file_s"]) for row in own if row["run"] == run)
-            axes.plot(*zip(*points), marker="o", label=run)
-        others = sorted({row["size" if over == "slices" else "slices"] for row in own})
-        fixed = ", ".join(str(other) for other in others)
-        axes.set_title(f"{fixed} x {fixed} pixels" if over == "slices" else f"{fixed} slices")
-        axes.set_xlabel(label)
-        axes.set_ylabel("s to the file written")
-        axes.set_ylim(bottom=0)
-        axes.grid(alpha=0.3)
-        if own:
-            axes.legend(frameon=False)
-    figure.savefig(path, dpi=150)
-    return path
-
-
 def _repeat_option(option: str, values: Sequence[str]) -> List[str]:
     return [word for value in values for word in (option, value)]
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -337,17 +244,12 @@ def run(arguments: argparse.Namespace) -> str:
             result["profile"] = measure_profile(arguments, folder)
     write_json(result, arguments.output / "speed.json")
     text = format_report(result)
-    (arguments.output / "speed.md").write_text(text, encoding="utf-8")
+    write_text(arguments.output / "speed.md", text)
     return text
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    try:
-        print(run(build_parser().parse_args(arguments)))
-    except ConfudaError as error:
-        _say(f"speed: {error}")
-        return error.exit_code
-    return 0
+    return run_study(run, build_parser().parse_args(arguments), "speed")
 
 
 if __name__ == "__main__":
