@@ -8,7 +8,7 @@ SHARED ?= ../shared/data
 PYTEST = QT_QPA_PLATFORM=offscreen OMP_NUM_THREADS=1 $(RUN) -m pytest Testing -q -rs -n $(TEST_PROCESSES) --dist loadfile
 TEST_PROCESSES ?= 2
 
-.PHONY: demo pictures test test-all torture package lint style quality clean
+.PHONY: demo pictures notebook site test test-all torture package lint style quality clean
 
 $(READY): requirements/test.txt requirements/torch.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -25,6 +25,14 @@ demo: $(READY)
 pictures: demo
 	$(RUN) docs/pictures/draw_overview.py demo-output/SimulatedLGE-confuda.seg.nrrd -o docs/pictures/overview.jpg
 	QT_QPA_PLATFORM=offscreen $(RUN) -m Testing.host.screenshots
+
+# The example notebook with its outputs, run from top to bottom.
+notebook: $(READY)
+	$(VENV)/bin/jupyter-execute --inplace examples/confuda.ipynb
+
+# The documents as a site, dist/site; a warning is an error.
+site: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 
 # The quick tests: minutes. What is marked slow or torture is in pyproject.toml.
 test: $(READY) style

@@ -21,9 +21,10 @@ from confuda.segmenter import Segmenter
 MODE = "full"
 
 
-@dataclass
+@dataclass(repr=False)
 class AdaptOnceTask:
-    """What to adapt to and how; ``key`` is kept in the bundle, so that a run that goes on knows its own.
+    """What to adapt to and how; ``key`` is kept in the bundle, so that a run that goes on knows its own. Dask writes a
+    task's ``repr`` into its logs: that of this one names no volume.
 
     bundle: the folder to start from, None for the shipped one; output: where the adapted one goes; adaptation:
     arguments of :meth:`confuda.Segmenter.adapt` by name.
@@ -36,6 +37,9 @@ class AdaptOnceTask:
     threads: int
     device: str = "auto"
     adaptation: Dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"AdaptOnceTask({len(self.volumes)} volumes)"
 
 
 @dataclass

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Tuple
 
+from confuda.cohort.failure import CaseFailure, hide_parts, list_trail
 from confuda.cohort.record import DONE, FAILED, CaseFiles, write_record
 from confuda.cohort.volumes import CohortVolume, list_files
 from confuda.errors import ConfudaError, MemoryExhausted, explain_memory_errors
@@ -28,10 +29,11 @@ PICTURE_WIDTH = 600
 """Pixels; a sheet of two hundred cases takes about 30 MB."""
 
 
-@dataclass
+@dataclass(repr=False)
 class CaseTask:
     """What a worker needs to know of a case; it travels as a pickle between our own processes.
 
+    number: of the case in the study, which is all that may be told of it: Dask writes a task's ``repr`` into its logs.
     threads: CPU threads to use. bundle: its folder, None for the shipped one. adaptation: arguments of
     :meth:`confuda.Segmenter.adapt_and_segment` by name. dicom_seg: whether a DICOM volume gets a DICOM SEG as well.
     frames: "all" or "ed,es" of cines, None for volumes; wall, scar: as :mod:`confuda.measure.read_outs` takes them.
@@ -48,6 +50,10 @@ class CaseTask:
     frames: Optional[str] = None
     wall: bool = False
     scar: Optional[str] = None
+    number: int = 0
+
+    def __repr__(self) -> str:
+        return f"CaseTask(number={self.number})"
 
     @property
     def writes_dicom_seg(self) -> bool:
@@ -58,7 +64,7 @@ def run_case(task: CaseTask) -> Dict[str, Any]:
     """Do the case and return its record, which is written to the disk last.
 
     A volume that cannot be used gives a record that says so. Errors that may not come again (memory, and all that is
-    not foreseen) are raised, for Dask to try again.
+    not foreseen, as CaseFailure without names) are raised, for Dask to try again.
     """
     began = time.monotonic()
     use_threads(task.threads)
@@ -73,6 +79,10 @@ def run_case(task: CaseTask) -> Dict[str, Any]:
         raise
     except ConfudaError as error:
         record.update(status=FAILED, reason=hide_names(str(error), task), summary={})
+    except Exception as error:  # noqa: BLE001 (it goes on without names, for Dask to try again)
+        told = str(error).splitlines()[0] if str(error) else "no message"
+        sentence = f"Unexpected {type(error).__name__}: {hide_parts(hide_names(told, task), task.volume.relative)}"
+        raise CaseFailure(sentence, list_trail(error.__traceback__)) from None
     else:
         summary["warnings"] = [hide_names(text, task) for text in summary["warnings"]]
         record.update(

@@ -19,12 +19,14 @@ from confuda.cohort.adapt_once import AdaptOnceResult, AdaptOnceTask, adapt_once
 from confuda.cohort.case import CaseTask, hide_names, run_case
 from confuda.cohort.contact_sheet import write_contact_sheet
 from confuda.cohort.dask_pool import Pool, PoolOptions, count_cores, explain_error, open_pool
+from confuda.cohort.failure import remove_logs, write_log
 from confuda.cohort.record import (
     DONE,
     FAILED,
     fingerprint,
     hash_bundle,
     is_complete,
+    make_failure,
     make_key,
     name_case_files,
     read_record,
@@ -112,6 +114,7 @@ def run_cohort(options: CohortOptions, report: Callable[[str], None]) -> CohortR
         if not ours:
             raise InputError(f"Another cohort is being written to {options.output}: wait for its end.")
         _remove_drafts(options.output)
+        remove_logs(options.output)
         return _Cohort(options, volumes, report, began).execute()
 
 
@@ -206,13 +209,13 @@ class _Cohort:
         """The tasks of the cases that are not complete; the records of the others are taken over."""
         adaptation = self._describe_job()
         tasks = []
-        for volume in self.volumes:
+        for number, volume in enumerate(self.volumes, start=1):
             files = name_case_files(self.options.output.absolute(), volume.name)
             try:
                 more = {name: value for name, value in self._list_measured().items() if value}
                 key = make_key(volume, bundle_hash, {**adaptation, **more})
             except OSError as error:
-                self.records[volume.name] = _make_failure(volume, "", f"The volume is gone: {error.strerror}.")
+                self.records[volume.name] = make_failure(volume, "", f"The volume is gone: {error.strerror}.")
                 continue
             record = read_record(files.record)
             if record is not None and is_complete(record, key, files):
@@ -220,7 +223,9 @@ class _Cohort:
                 continue
             threads, device = self.options.pool.share_threads(), self.options.device
             measured = self._list_measured()
-            task = CaseTask(volume, files, key, threads, bundle.resolve(), device, adaptation, **measured)
+            task = CaseTask(
+                volume, files, key, threads, bundle.resolve(), device, adaptation, number=number, **measured
+            )
             tasks.append(task)
         return tasks
 
@@ -284,7 +289,9 @@ class _Cohort:
     def _take(self, task: CaseTask, record: Optional[Dict[str, Any]], error: Optional[BaseException]) -> None:
         """A case has ended, one way or the other."""
         if record is None:
-            record = _make_failure(task.volume, task.key, hide_names(explain_error(error), task))
+            record = make_failure(task.volume, task.key, hide_names(explain_error(error), task))
+        if record["status"] == FAILED:
+            self._write_log(task, record["reason"], error)
         self.records[task.volume.name] = record
         self.run_here += 1
         said = ", ".join(find_flags(record)) or "ok"
@@ -303,10 +310,18 @@ class _Cohort:
             except OSError as error:  # Open in another program, perhaps: it is written again in the end.
                 self.report(f"warning: {TABLE_NAME} cannot be written now: {error.strerror}")
 
+    def _write_log(self, task: CaseTask, reason: str, error: Optional[BaseException]) -> None:
+        """For whoever looks after the cluster: the table names patients' files, this does not."""
+        facts = {"threads": task.threads, "device": task.device, **task.adaptation}
+        try:
+            write_log(self.options.output, task.number, task.volume.relative, reason, error, facts)
+        except OSError as failed:  # The reason is in the table all the same.
+            self.report(f"warning: the log of case {task.number} cannot be written: {failed.strerror}")
+
     def _list_records(self) -> List[Dict[str, Any]]:
         """A record for each volume in their order; what was not come to says so."""
         return [
-            self.records.get(volume.name) or {**_make_failure(volume, "", ""), "status": "waiting"}
+            self.records.get(volume.name) or {**make_failure(volume, "", ""), "status": "waiting"}
             for volume in self.volumes
         ]
 
@@ -326,15 +341,3 @@ class _Cohort:
             write_text(options.output / MARKER_NAME, json.dumps({"settings": facts}, indent=1) + "\n")
         except OSError as error:
             raise InputError(f"The results cannot be written to {options.output}: {error.strerror}.") from error
-
-
-def _make_failure(volume: CohortVolume, key: str, reason: str) -> Dict[str, Any]:
-    return {
-        "key": key,
-        "name": volume.name,
-        "volume": volume.relative,
-        "status": FAILED,
-        "reason": reason,
-        "summary": {},
-        "seconds": 0.0,
-    }

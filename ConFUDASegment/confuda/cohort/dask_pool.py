@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Callable, Deque, Dict, Iterator, Optional, Sequence, Tuple
 
+from confuda.cohort.failure import CaseFailure
 from confuda.errors import ConfudaError, InputError, UsageError
 
 CONNECT_S = 20
@@ -208,6 +209,6 @@ def explain_error(error: Optional[BaseException]) -> str:
             "The worker process was killed each time it came to this volume, perhaps for lack of memory: "
             "use fewer --workers or a higher --memory-limit."
         )
-    if isinstance(error, ConfudaError):
+    if isinstance(error, (ConfudaError, CaseFailure)):
         return str(error)
     return f"Unexpected {type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"

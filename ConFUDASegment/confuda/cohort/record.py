@@ -89,3 +89,16 @@ def is_complete(record: Optional[Dict[str, Any]], key: str, files: CaseFiles) ->
 def write_record(path: Path, record: Mapping[str, Any]) -> None:
     """Write ``record`` to ``path``."""
     write_text(path, json.dumps({"format": RECORD_FORMAT, **record}, indent=1, ensure_ascii=False) + "\n")
+
+
+def make_failure(volume: CohortVolume, key: str, reason: str) -> Dict[str, Any]:
+    """The record of a case that has no result."""
+    return {
+        "key": key,
+        "name": volume.name,
+        "volume": volume.relative,
+        "status": FAILED,
+        "reason": reason,
+        "summary": {},
+        "seconds": 0.0,
+    }
