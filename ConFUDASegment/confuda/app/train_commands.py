@@ -1,7 +1,6 @@
 """What the commands ``confuda train`` and ``confuda bundle`` do. Torch loads only when needed."""
 
 import argparse
-import functools
 import json
 from typing import Any
 
@@ -20,13 +19,12 @@ def run_train(arguments: argparse.Namespace) -> int:
         return _run_packed(arguments)
     if len(arguments.data) != 1:
         raise UsageError("Training takes one --data DIR (or --packed FILE).")
-    from confuda.training.command import run_both_trainings, run_training
+    from confuda.training.command import TrainingOrder, run_both_trainings, run_training
     from confuda.training.packed_command import parse_source
     from confuda.training.processes import Team
 
     team = Team(_read_launch(arguments), report_line)
-    train = run_both_trainings if arguments.what == "all" else functools.partial(run_training, arguments.what)
-    train(
+    order = TrainingOrder(
         arguments.dataset,
         parse_source(arguments.data[0])[1],
         arguments.output,
@@ -38,6 +36,10 @@ def run_train(arguments: argparse.Namespace) -> int:
         arguments.labels,
         team,
     )
+    if arguments.what == "all":
+        run_both_trainings(order)
+    else:
+        run_training(arguments.what, order)
     team.finish()
     return 0
 
@@ -73,21 +75,12 @@ def _run_packed(arguments: argparse.Namespace) -> int:
 
 
 def run_bundle_build(arguments: argparse.Namespace) -> int:
-    from confuda.training.command import build_bundle
-    from confuda.training.packed_command import build_packed_bundle
-    from confuda.training.packed_segmenter import is_packed_run
+    from confuda.training.bundle_building import build_bundle
 
     segmenter, rain = arguments.segmenter or arguments.training, arguments.rain or arguments.training
     if segmenter is None or rain is None:
         raise UsageError("A bundle is made of two trainings: give --training, or --segmenter and --rain.")
     scores = json.loads(arguments.scores.read_text(encoding="utf-8")) if arguments.scores else {}
-    if is_packed_run(segmenter):
-        terms = {"data": arguments.source, "licence": arguments.licence}
-        build_packed_bundle(
-            segmenter, rain, arguments.data, arguments.name, scores, arguments.output, arguments.class_weights, terms
-        )
-        print(arguments.output)
-        return 0
     build_bundle(
         segmenter,
         rain,

@@ -253,6 +253,7 @@ class _Benchmark:
     def _tell(self, plan: PlannedCell, record: Dict[str, Any], done: int, total: int, left_s: float) -> None:
         row = TableRow("", "", [record], 1, None)
         dice, hd95 = row.summarise("dice", "average"), row.summarise("hd95_mm", "average")
+        assert dice is not None and hd95 is not None  # there is a record
         planned = self.rows[plan.row]
         self.report(
             f"cell {done}/{total}: {planned.name}, {planned.setting}, fold {plan.cell.fold.number}, "

@@ -99,10 +99,10 @@ def run_cost(options: CostOptions, report: Callable[[str], None]) -> List[Path]:
     missing = [plan for plan in planned if cells[plan.path] is None]
     report(f"cost: {len(planned)} cells, {len(planned) - len(missing)} of them are there already or refused")
     for number, plan in enumerate(missing, 1):
-        cells[plan.path] = _measure(plan)
+        cell = cells[plan.path] = _measure(plan)
         case = plan.case
         place = f"{plan.row}, {case.side} x {case.side}, {case.channels} channels"
-        report(f"cell {number}/{len(missing)}: {place}: {_describe(cells[plan.path])}")
+        report(f"cell {number}/{len(missing)}: {place}: {_describe(cell)}")
         _write(options, machine, [cell for cell in cells.values() if cell])
     whole = _write(options, machine, [cell for cell in cells.values() if cell])
     files = [options.output / name for name in ("cost.json", "cost.md")]

@@ -4,7 +4,7 @@ source slices themselves as exemplars. Made once, kept, and shared by all cells 
 import dataclasses
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Tuple
+from typing import Any, Callable, Dict, Tuple, cast
 
 import numpy as np
 import SimpleITK as sitk
@@ -19,7 +19,7 @@ from confuda.benchmark.recipe import Recipe, SourceSettings
 from confuda.bundle.description import DESCRIPTION_NAME
 from confuda.bundle.exemplars import compute_source_bank
 from confuda.bundle.format import Bundle, load_bundle, save_bundle
-from confuda.device import compute_in_mixed_precision
+from confuda.device import compute_in_mixed_precision, to_device
 from confuda.errors import InputError
 from confuda.imaging.random_geometry import draw_grid, warp, warp_labels
 from confuda.imaging.random_settings import Dice
@@ -151,7 +151,7 @@ def train_source(
     """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    network = DRUNet(**_describe_network(settings)).to(device, memory_format=torch.channels_last)
+    network = to_device(DRUNet(**_describe_network(settings)), device)
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(settings.average_decay), use_buffers=True)
     optimizer = make_optimizer(network, settings)
     resume = name_checkpoint(folder, SOURCE_RUN).exists()
@@ -177,7 +177,7 @@ def train_source(
         done = step + 1
         if done % 50 == 0 or done == steps:
             run.tell_progress(done, steps, f"loss {loss.item():.4f}")
-    return averaged.module.to("cpu").eval().requires_grad_(False)
+    return cast(DRUNet, averaged.module.to("cpu").eval().requires_grad_(False))
 
 
 def make_optimizer(network: DRUNet, settings: SourceSettings) -> torch.optim.Optimizer:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from confuda.imaging.blur import gaussian_blur
 from confuda.imaging.random_settings import Dice, RandomSettings
+from confuda.labels import LV, MYO, RV
 
-MYO, LV, RV = 1, 2, 3
 LEAST_CONTRAST = 0.08
 """Between the means of LV and MYO, for images in [0, 1]."""
 
@@ -72,7 +72,7 @@ def soften_labels(dice: Dice, labels: Tensor, blooming: Optional[Tensor] = None)
     soft = gaussian_blur(masks, dice.uniform((count,), 0.5, 1.1) * (0.7 + 0.3 * blooming.flatten()))
     soft = soft.reshape(count, 4, channels, height, width)
     weights = torch.ones((count, 4, 1, 1, 1), device=labels.device)
-    weights[:, LV] = weights[:, RV] = blooming
+    weights[:, LV.label] = weights[:, RV.label] = blooming
     soft = soft * weights
     return soft / soft.sum(1, keepdim=True)
 
@@ -80,8 +80,8 @@ def soften_labels(dice: Dice, labels: Tensor, blooming: Optional[Tensor] = None)
 def measure_contrast(images: Tensor, labels: Tensor) -> Tensor:
     """Distance of the means of LV and MYO, (B, 1, 1, 1); 1 where a sample lacks one of them."""
     means, present = [], torch.ones((len(images), 1, 1, 1), dtype=torch.bool, device=images.device)
-    for label in (MYO, LV):
-        mask = (labels == label).float()
+    for structure in (MYO, LV):
+        mask = (labels == structure.label).float()
         mass = mask.sum((1, 2, 3), keepdim=True)
         means.append((images * mask).sum((1, 2, 3), keepdim=True) / mass.clamp_min(1))
         present &= mass > 0
@@ -112,13 +112,13 @@ def recolour_classes(dice: Dice, images: Tensor, labels: Tensor, settings: Rando
     rv = torch.where(dice.chance(count, 0.2), dice.per_image(count), near).clamp(0, 1)
 
     changed = images * soft[:, 0]
-    for label, level in ((MYO, myo), (LV, lv), (RV, rv)):
-        mask = (labels == label).float()
+    for structure, level in ((MYO, myo), (LV, lv), (RV, rv)):
+        mask = (labels == structure.label).float()
         mean = (images * mask).sum((1, 2, 3), keepdim=True) / mask.sum((1, 2, 3), keepdim=True).clamp_min(1)
         # Papillary muscles and trabeculae are labelled blood: they stay apart from it as far as texture stays.
         texture = dice.per_image(count, 0.2, 1.3)
         # Texture is a class's own: where blood blooms over the wall, the wall's darkness would undo it.
-        changed = changed + (level + texture * (images - mean) * mask) * soft[:, label]
+        changed = changed + (level + texture * (images - mean) * mask) * soft[:, structure.label]
     slow = dice.chance(count, settings.slow_flow) & black_blood
     changed = _draw_slow_flow(dice, changed, soft, slow.float())
     has_scar = dice.chance(count, settings.scar) & late
@@ -136,8 +136,8 @@ def _draw_scar(
     patches = torch.sigmoid((field - dice.per_image(count, 0.2, 1.2)) * 8)
     sector = torch.sigmoid((_measure_turn(dice, soft) + 0.35 * field) * 8)
     wide = torch.full((count,), 3.5, device=dice.device)
-    inner = gaussian_blur(gaussian_blur(soft[:, LV], wide), wide)
-    outer = gaussian_blur(gaussian_blur(soft[:, 0] + soft[:, RV], wide), wide)
+    inner = gaussian_blur(gaussian_blur(soft[:, LV.label], wide), wide)
+    outer = gaussian_blur(gaussian_blur(soft[:, 0] + soft[:, RV.label], wide), wide)
     depth = inner / (inner + outer).clamp_min(1e-4)
     # Below 0 the scar goes through the whole wall.
     wall = torch.sigmoid((depth - dice.per_image(count, -0.2, 0.6)) * 12)
@@ -151,13 +151,13 @@ def _draw_scar(
     bright = (level + grain + own * dice.per_image(count, 0.5, 1.5)).clamp(0, 1.2)
     core = torch.sigmoid((dice.field(count, 9, size) - 0.4) * 8) * shape
     core = core * dice.chance(count, settings.dark_core).float()
-    return torch.lerp(images, torch.lerp(bright, myo.expand_as(bright), core), shape * soft[:, MYO] * has_scar)
+    return torch.lerp(images, torch.lerp(bright, myo.expand_as(bright), core), shape * soft[:, MYO.label] * has_scar)
 
 
 def _measure_turn(dice: Dice, soft: Tensor) -> Tensor:
     """How far inside a random sector of the wall each pixel lies, (B, 1, H, W): above 0 inside, in radians."""
     count, height, width = len(soft), soft.shape[-2], soft.shape[-1]
-    blood = soft[:, LV, soft.shape[2] // 2]
+    blood = soft[:, LV.label, soft.shape[2] // 2]
     mass = blood.sum((1, 2)).clamp_min(1e-3)
     rows = torch.arange(height, dtype=soft.dtype, device=soft.device)
     columns = torch.arange(width, dtype=soft.dtype, device=soft.device)
@@ -171,7 +171,7 @@ def _measure_turn(dice: Dice, soft: Tensor) -> Tensor:
 def _draw_slow_flow(dice: Dice, images: Tensor, soft: Tensor, amount: Tensor) -> Tensor:
     """Blood that was too slow to turn black: a bright rim, patchy, where LV and RV meet the wall."""
     count = len(images)
-    blood = soft[:, LV] + soft[:, RV]
+    blood = soft[:, LV.label] + soft[:, RV.label]
     deep = gaussian_blur(blood, torch.full((count,), 3.0, device=dice.device))
     patches = torch.sigmoid(dice.field(count, 7, images.shape[2:]) * 6)
     rim = blood * torch.sigmoid((0.8 - deep) * 12) * patches * amount

@@ -18,6 +18,9 @@ MAGIC = b"DICM"
 DEFER_BYTES = 1 << 20
 """Values longer than this, the pixels above all, are read when they are asked for."""
 
+STAND_IN_CLASS = "1.2.840.10008.5.1.4.1.1.4"
+"""MR Image Storage: of an image that stands for a frame of another."""
+
 UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, NotImplementedError, ArithmeticError, OSError)
 """What pydicom raises for a value that makes no sense, when it is asked for."""
 

@@ -98,7 +98,8 @@ def find_source(path: Path, series: Optional[int] = None, prefer_cine: bool = Fa
     if series is not None:
         if not 1 <= series <= len(stacks):
             raise InputError(f"{path} has no series {series}: give one of {list_stacks(stacks)}.")
-        stack, notes = stacks[series - 1], []
+        stack = stacks[series - 1]
+        notes: List[str] = []
     else:
         stack, notes = _choose(stacks, path, prefer_cine)
     _refuse_damaged(sum(may_belong(file, stack) for file in files.damaged), path, alone)
@@ -181,7 +182,7 @@ def find_spacing(
     """
     first, warnings = planes[0], []
     if len(planes) > 1:
-        ends = np.subtract(planes[-1].position, planes[0].position)
+        ends = np.subtract(planes[-1].place, planes[0].place)
         between: Optional[float] = float(np.linalg.norm(ends)) / (len(planes) - 1)
     else:
         between = first.thickness or first.gap

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 import SimpleITK as sitk
 
-from confuda.io.dicom_file import DamagedDicom, keep_pydicom_quiet, read_header
+from confuda.io.dicom_file import STAND_IN_CLASS, DamagedDicom, keep_pydicom_quiet, read_header
 from confuda.io.dicom_plane import Plane
 from confuda.io.itk_silence import keep_itk_quiet
 
@@ -132,7 +132,7 @@ def _decode_with_itk(header: Any, packed: bytes) -> np.ndarray:
     single = pydicom.Dataset()
     single.file_meta = pydicom.dataset.FileMetaDataset()
     single.file_meta.TransferSyntaxUID = header.file_meta.TransferSyntaxUID
-    single.file_meta.MediaStorageSOPClassUID = single.SOPClassUID = "1.2.840.10008.5.1.4.1.1.4"
+    single.file_meta.MediaStorageSOPClassUID = single.SOPClassUID = pydicom.uid.UID(STAND_IN_CLASS)
     single.file_meta.MediaStorageSOPInstanceUID = single.SOPInstanceUID = pydicom.uid.generate_uid()
     for name in _KEPT_ATTRIBUTES:
         if name in header:

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
+
+import numpy as np
 
 from confuda.imaging.parallel_slices import find_normal
 from confuda.io.dicom_file import (
@@ -74,6 +76,12 @@ class Plane:
     def is_colour(self) -> bool:
         return self.samples != 1
 
+    @property
+    def place(self) -> Vector:
+        """The position of a plane that has one, as those of a stack without a problem do."""
+        assert self.position is not None
+        return self.position
+
 
 def read_planes(path: Path) -> List[Plane]:
     """The image planes of a DICOM file, in the order of its frames; none for what is no image (reports, directories).
@@ -135,16 +143,18 @@ def _guess_places(planes: List[Plane]) -> List[Plane]:
     if step is None:
         return [replace(plane, position=None) for plane in planes]
     normal = find_normal(orientation[:3], orientation[3:])
-    start = first.position or (0.0, 0.0, 0.0)
+    start = np.array(first.position or (0.0, 0.0, 0.0))
+    places = [make_vector(start + plane.frame * step * normal) for plane in planes]
     return [
-        replace(
-            plane,
-            orientation=orientation,
-            position=tuple(float(a + plane.frame * step * b) for a, b in zip(start, normal)),
-            placed_by=FRAME_ORDER,
-        )
-        for plane in planes
+        replace(plane, orientation=orientation, position=place, placed_by=FRAME_ORDER)
+        for plane, place in zip(planes, places)
     ]
+
+
+def make_vector(numbers: Iterable[float]) -> Vector:
+    """Three numbers of any kind as floats."""
+    x, y, z = (float(number) for number in numbers)
+    return x, y, z
 
 
 def _describe_frame(header: Any, groups: Sequence[Any], frame: int, frames: int) -> Dict[str, Any]:

@@ -6,7 +6,7 @@ What makes studies anonymous leaves values that break the rules of DICOM, and a 
 from typing import Any, List, NamedTuple, Sequence, Tuple
 
 from confuda.errors import InputError
-from confuda.io.dicom_file import UNREADABLE, DamagedDicom, get_text, keep_pydicom_quiet, read_header
+from confuda.io.dicom_file import STAND_IN_CLASS, UNREADABLE, DamagedDicom, get_text, keep_pydicom_quiet, read_header
 from confuda.io.dicom_plane import Plane
 
 TYPE_2_ATTRIBUTES = (
@@ -27,9 +27,6 @@ OPTIONAL_ATTRIBUTES = ("PatientAge", "PatientSize", "PatientWeight", "StudyDescr
 UID_ATTRIBUTES = ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
 
 UNICODE = "ISO_IR 192"
-
-STAND_IN_CLASS = "1.2.840.10008.5.1.4.1.1.4"
-"""MR Image Storage."""
 
 
 class SourceImages(NamedTuple):

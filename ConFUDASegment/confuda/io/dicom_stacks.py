@@ -17,7 +17,7 @@ from confuda.imaging.parallel_slices import (
     measure_steps,
 )
 from confuda.io.dicom_pixels import read_stored_values
-from confuda.io.dicom_plane import NOTHING, SLICE_LOCATION, Plane
+from confuda.io.dicom_plane import NOTHING, SLICE_LOCATION, Plane, make_vector
 
 FEWEST_OF_A_STACK = 3
 """A series of one direction and of fewer planes is a view, not a stack of its own."""
@@ -81,8 +81,8 @@ class DicomStack:
     @property
     def times_ms(self) -> Optional[Tuple[float, ...]]:
         """The mean trigger time of each phase, None where not all images tell it."""
-        times = [[plane.trigger_ms for plane in phase] for phase in self.phases]
-        if any(time is None for phase in times for time in phase):
+        times = [[plane.trigger_ms for plane in phase if plane.trigger_ms is not None] for phase in self.phases]
+        if any(len(known) < len(phase) for known, phase in zip(times, self.phases)):
             return None
         return tuple(float(np.mean(phase)) for phase in times)
 
@@ -207,15 +207,15 @@ def _find_mixture(planes: Sequence[Plane]) -> str:
     """What is not the same in all planes though it has to be, as a clause; nothing where all is well."""
     if len({(plane.rows, plane.columns) for plane in planes}) > 1:
         return "the files differ in size: keep the slices of one stack only"
-    spacings = [plane.spacing for plane in planes]
-    if any(spacing is None for spacing in spacings) != all(spacing is None for spacing in spacings):
+    spacings = [plane.spacing for plane in planes if plane.spacing is not None]
+    if 0 < len(spacings) < len(planes):
         return "only some of the files state a pixel spacing: export the series again"
-    if spacings[0] is not None and differ(spacings, relative=True):
+    if spacings and differ(spacings, relative=True):
         return "the files differ in pixel spacing: keep the slices of one stack only"
-    orientations = [plane.orientation for plane in planes]
-    if len(planes) > 1 and any(orientation is None for orientation in orientations):
+    orientations = [plane.orientation for plane in planes if plane.orientation is not None]
+    if len(planes) > 1 and len(orientations) < len(planes):
         return "the files do not say in which direction their slices lie: export the series again"
-    if orientations[0] is not None:
+    if orientations:
         if differ(orientations):
             return "the files differ in direction: keep the slices of one stack only"
         lengths = [np.linalg.norm(half) for half in np.reshape(orientations[0], (2, 3))]
@@ -239,7 +239,7 @@ def _place(planes: Sequence[Plane], notes: List[str]) -> Tuple[List[Plane], str]
             "and where the stack lies in the body is not known."
         )
         normal = find_normal(first.orientation[:3], first.orientation[3:])
-        located = [tuple(float(x) for x in plane.slice_location * normal) for plane in planes]  # type: ignore[operator]
+        located = [make_vector((plane.slice_location or 0.0) * normal) for plane in planes]
         return [replace(plane, position=x, placed_by=SLICE_LOCATION) for plane, x in zip(planes, located)], ""
     return list(planes), "the files do not say where their slices lie: export the series again"
 
@@ -250,9 +250,9 @@ def _group_by_place(planes: Sequence[Plane]) -> List[List[Plane]]:
     orientation = first.orientation or (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
     normal = find_normal(orientation[:3], orientation[3:])
     groups: List[List[Plane]] = []
-    for plane in sorted(planes, key=lambda plane: float(np.dot(plane.position, normal))):
+    for plane in sorted(planes, key=lambda plane: float(np.dot(plane.place, normal))):
         for group in reversed(groups[-2:]):
-            if np.linalg.norm(np.subtract(plane.position, group[0].position)) <= SAME_PLACE_MM:
+            if np.linalg.norm(np.subtract(plane.place, group[0].place)) <= SAME_PLACE_MM:
                 group.append(plane)
                 break
         else:

@@ -6,7 +6,7 @@ joins those that torchrun or SLURM's srun started. It is imported only when it i
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Optional, Tuple, cast
 
 import torch
 
@@ -105,7 +105,7 @@ def launch_fabric(options: LaunchOptions, device: torch.device) -> "Fabric":
             devices=options.devices if options.processes > 1 else single,
             num_nodes=options.nodes,
             strategy="ddp" if options.processes > 1 else "auto",
-            precision=options.precision or "32-true",
+            precision=cast(Any, options.precision or "32-true"),
         )
         fabric.launch()
     except (MisconfigurationException, ValueError, RuntimeError) as error:

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from confuda.device import to_device
 from confuda.imaging.random_geometry import draw_grid, warp, warp_labels
 from confuda.imaging.random_settings import Dice, RandomSettings
 from confuda.imaging.randomisation import randomise
@@ -209,7 +210,7 @@ class PackedTraining:
         self.training = ResidentSlices(packed.select(False), device)
         self.held_out = ResidentSlices(packed.select(True), device)
         torch.manual_seed(settings.seed)
-        self.network = DRUNet(**settings.network).to(device).to(memory_format=torch.channels_last)
+        self.network = to_device(DRUNet(**settings.network), device)
         if start is not None:
             self.network.load_state_dict(start.state_dict())
         self.averaged = DRUNet(**settings.network).to(device).requires_grad_(False)

@@ -5,7 +5,7 @@ images, and ends with the same weights, so that the number of processes changes 
 """
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Tuple, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Tuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -119,7 +119,7 @@ class FabricProcess(SingleProcess):
         return _GatherShares.apply(share, self.count, self.rank) if self.count > 1 else share
 
     def average(self, values: Dict[str, Tensor]) -> Dict[str, float]:
-        means = self._fabric.all_reduce(torch.stack([value.detach().float() for value in values.values()]))
+        means = self._reduce(torch.stack([value.detach().float() for value in values.values()]))
         return dict(zip(values, means.tolist()))
 
     def autocast(self, by_default: bool = True) -> AbstractContextManager:
@@ -137,9 +137,13 @@ class FabricProcess(SingleProcess):
         if self.count == 1:
             return
         gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
-        averaged = self._fabric.all_reduce(torch.cat([gradient.reshape(-1) for gradient in gradients]))
+        averaged = self._reduce(torch.cat([gradient.reshape(-1) for gradient in gradients]))
         for gradient, part in zip(gradients, averaged.split([gradient.numel() for gradient in gradients])):
             gradient.copy_(part.view(gradient.shape))
+
+    def _reduce(self, values: Tensor) -> Tensor:
+        """The mean over the processes; Fabric gives back the kind of collection that it was given."""
+        return cast(Tensor, self._fabric.all_reduce(values))
 
     def get_state(self) -> Dict[str, Any]:
         return self._fabric.strategy.precision.state_dict()

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, Optional
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional
 
 import torch
 
@@ -42,7 +42,7 @@ class TrainingRun:
         self,
         folder: Path,
         name: str,
-        modules: Dict[str, torch.nn.Module],
+        modules: Mapping[str, torch.nn.Module],
         optimizer: torch.optim.Optimizer,
         generator: torch.Generator,
         settings: Any,

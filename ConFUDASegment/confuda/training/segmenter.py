@@ -8,7 +8,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, Optional
+from typing import Callable, Dict, Optional, cast
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from confuda.device import to_device
 from confuda.imaging.random_geometry import draw_grid, warp, warp_labels
 from confuda.imaging.random_settings import Dice, RandomSettings
 from confuda.imaging.randomisation import randomise
@@ -129,7 +130,7 @@ def train_segmenter(
     torch.manual_seed(settings.seed)
     generator = torch.Generator().manual_seed(settings.seed)
     network = process.prepare(DRUNet(width=settings.width, normalisation=settings.normalisation))
-    network = network.to(memory_format=torch.channels_last)
+    network = to_device(network, process.device)
     if start is not None:
         network.load_state_dict(start.state_dict())
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(settings.average_decay), use_buffers=True)
@@ -165,4 +166,4 @@ def train_segmenter(
             row.update(validate(averaged.module, held_out_slices, settings, process))
             run.write_log(row)
             run.tell(f"held out at step {done}: {json.dumps(row)}")
-    return averaged.module
+    return cast(DRUNet, averaged.module)
