@@ -28,7 +28,7 @@ pictures: demo
 
 # The example notebook with its outputs, run from top to bottom.
 notebook: $(READY)
-	$(VENV)/bin/jupyter-execute --inplace examples/confuda.ipynb
+	$(RUN) examples/run_notebook.py
 
 # The documents as a site, dist/site; a warning is an error.
 site: $(READY)

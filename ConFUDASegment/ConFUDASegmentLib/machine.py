@@ -51,6 +51,8 @@ def findInterpreter() -> str:
     for prefix in (sys.prefix, sys.exec_prefix, sys.base_prefix):
         candidates.append(os.path.join(prefix, "bin", "PythonSlicer" + suffix))
         candidates.append(os.path.join(prefix, "bin", "python" + version + suffix))
+        # Slicer's own Python on Windows, and a plain installation there.
+        candidates.append(os.path.join(prefix, "bin", "python" + suffix))
         candidates.append(os.path.join(prefix, "python" + suffix))
     for candidate in candidates:
         if candidate and isPython(candidate) and os.access(candidate, os.X_OK):

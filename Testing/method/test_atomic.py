@@ -62,6 +62,18 @@ def test_a_folder_is_replaced_with_all_that_was_in_it(tmp_path) -> None:
     assert list_names(place) == ["new"] and list_names(tmp_path) == ["bundle"]
 
 
+def test_a_folder_is_replaced_in_two_steps_where_the_system_has_no_exchange(tmp_path, monkeypatch) -> None:
+    """Windows and macOS; also where a process was killed between the steps and left the former folder."""
+    monkeypatch.setattr(sys, "platform", "darwin")
+    place, left = tmp_path / "bundle", tmp_path / ".bundle-former"
+    for content in ("old", "new"):
+        left.mkdir(exist_ok=True)
+        (left / "left").write_text("left")
+        with replace_folder(place) as draft:
+            (draft / content).write_text(content)
+    assert list_names(place) == ["new"] and list_names(tmp_path) == ["bundle"]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="folders cannot be locked there, so nothing is removed")
 def test_the_draft_of_a_killed_process_goes_and_that_of_a_living_one_stays(tmp_path) -> None:
     (tmp_path / f"{name_draft()}.json").write_text("half, and its writer is dead")

@@ -97,6 +97,17 @@ def test_cancel_ends_the_worker_and_writes_nothing(job, how) -> None:
     assert not Path(job["output"]).exists()
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="only Linux shows what a process has open")
+def test_libraries_of_the_worker_find_an_empty_stdin(job) -> None:
+    """On Windows one that looks at a pipe in which the worker waits would never come back (numpy/numpy#24290)."""
+    worker = start_worker()
+    send(worker, {**job, "settings": {"steps": 100000}})
+    assert json.loads(worker.stdout.readline())["event"]
+    assert os.readlink(f"/proc/{worker.pid}/fd/0") == os.devnull
+    send(worker, "cancel")
+    assert finish(worker)[0] == 130
+
+
 def test_cancel_before_the_job_has_even_begun(job) -> None:
     worker = start_worker()
     send(worker, {**job, "settings": {"steps": 100000}})

@@ -167,11 +167,24 @@ def serve(stdin: TextIO, stdout: TextIO, catch_signals: bool = False) -> int:
         return 1
 
 
+def _take_stdin() -> TextIO:
+    """The pipe from the parent, under another number than 0, which is empty from now on.
+
+    On Windows a pipe serves one call at a time. The watch waits for a word in it all the while, and a library that
+    looks at stdin as it is loaded would wait for that word as well: numpy's OpenBLAS does (numpy/numpy#24290), so that
+    no job would ever begin.
+    """
+    stdin = open(os.dup(sys.stdin.fileno()), encoding="utf-8", errors="replace")
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), sys.stdin.fileno())
+    return stdin
+
+
 def main() -> int:
     fill_closed_descriptors()
     let_threads_sleep()
     keep_torch_from_making_folders()
-    stdin = open(sys.stdin.fileno(), encoding="utf-8", errors="replace", closefd=False)
+    stdin = _take_stdin()
     stdout = open(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", newline="\n")
     # Anything that a library prints to stdout must not mix with the events.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

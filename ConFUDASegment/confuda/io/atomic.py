@@ -70,7 +70,8 @@ def replace_folder(folder: Path) -> Iterator[Path]:
     draft = folder.with_name(name_draft())
     with _hold(folder.parent):
         try:
-            draft.mkdir(mode=0o700)
+            # On Windows the mode would become a list of rights that stays; there the folder inherits its place's.
+            draft.mkdir(mode=0o777 if os.name == "nt" else 0o700)
             yield draft
             draft.chmod(0o755)
             _put_in_place(draft, folder)
@@ -183,6 +184,8 @@ def _put_in_place(draft: Path, folder: Path) -> None:
     elif not _exchange(draft, folder):
         # In two steps, then; if the second one fails, the first is undone.
         former = folder.with_name(f".{folder.name}-former")
+        # One that a killed process left behind the whole folder would be in the way for good.
+        shutil.rmtree(former, ignore_errors=True)
         os.replace(folder, former)
         try:
             os.replace(draft, folder)
