@@ -27,7 +27,7 @@ def put(image, path):
 
 def read(volume):
     with stage_volume(volume) as path:
-        return read_volume(path)
+        return read_volume(path, series=volume.number)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +106,34 @@ def test_stacks_of_one_series_that_its_image_types_tell_apart_are_cases(tmp_path
     volumes = find_volumes(tmp_path)
     assert len(volumes) == 2 and all(len(volume.series) == 5 for volume in volumes)
     assert {path.name[0] for path in volumes[0].series} == {"M"}
+
+
+def join_enhanced(images):
+    """One enhanced multi-frame image of several stacks, each of its own direction."""
+    parts = [make_enhanced([image], range(image.GetDepth())) for image in images]
+    whole, groups = parts[0], []
+    for stack, part in enumerate(parts, 1):
+        orientation = part.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence
+        for group in part.PerFrameFunctionalGroupsSequence:
+            group.PlaneOrientationSequence, group.FrameContentSequence[0].StackID = orientation, str(stack)
+            groups.append(group)
+    del whole.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence
+    whole.PerFrameFunctionalGroupsSequence, whole.NumberOfFrames = groups, len(groups)
+    whole.PixelData = b"".join(part.PixelData for part in parts)
+    return whole
+
+
+def test_stacks_that_share_one_file_are_cases(tmp_path):
+    """An enhanced multi-frame image whose frames lie in two directions, five and four slices."""
+    short, long = make_image(5), make_image(4, seed=1)
+    long.SetDirection((0.0, 1.0, 0.0, 0.0, 0.0, -1.0, -1.0, 0.0, 0.0))
+    save(join_enhanced([short, long]), tmp_path / "patient1" / "both")
+    volumes = find_volumes(tmp_path)
+    assert [volume.name for volume in volumes] == ["patient1-series1", "patient1-series2"]
+    for volume, image in zip(volumes, (short, long)):
+        found = read(volume).image
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(found), sitk.GetArrayViewFromImage(image))
+        np.testing.assert_allclose(found.GetDirection(), image.GetDirection(), atol=1e-5)
 
 
 def test_a_damaged_file_fails_its_own_case_and_no_other(tmp_path):

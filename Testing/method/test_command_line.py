@@ -15,11 +15,12 @@ from confuda.app.cli import main
 from confuda.bundle.format import SHIPPED_BUNDLE
 
 
-def run(*arguments) -> subprocess.CompletedProcess:
+def run(*arguments, stdout=subprocess.PIPE) -> subprocess.CompletedProcess:
     package = Path(__file__).resolve().parents[2] / "ConFUDASegment"
     return subprocess.run(
         [sys.executable, "-m", "confuda", *map(str, arguments)],
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         text=True,
         env={"PYTHONPATH": str(package), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
         timeout=600,
@@ -252,6 +253,16 @@ def test_help_and_version_need_no_torch() -> None:
     )
     package = Path(__file__).resolve().parents[2] / "ConFUDASegment"
     assert subprocess.run([sys.executable, "-c", program], env={"PYTHONPATH": str(package)}).returncode == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full device")
+@pytest.mark.parametrize("arguments, code", [(["--help"], 3), (["adapt", "--help"], 3), (["--version"], 3), ([], 2)])
+def test_help_that_cannot_be_printed_is_told(arguments, code) -> None:
+    with open("/dev/full", "w") as full:
+        result = run(*arguments, stdout=full)
+    assert result.returncode == code
+    assert "Traceback" not in result.stderr and "Exception ignored" not in result.stderr
+    assert ("confuda: The results cannot be printed: No space left on device." in result.stderr) == (code == 3)
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,24 @@ def test_minutes_stop_a_run_with_a_checkpoint(slices, tmp_path) -> None:
     assert load_checkpoint(run / CHECKPOINT)[1]["step"] == 4
 
 
+def test_a_resumed_run_tells_each_step_once(slices, tmp_path) -> None:
+    """A run that stopped between two checkpoints has told steps that it will take again, the last in half a row."""
+    run = tmp_path / "run"
+    assert train(slices, run, "--set", "steps=2") == 0
+    log = run / "segmenter-log.jsonl"
+    with open(log, "a", encoding="utf-8") as file:
+        file.write('{"step": 3, "loss": 9.0}\n{"step": 4, "lo')
+    assert train(slices, run, "--resume", "--set", "steps=4") == 0
+    assert [json.loads(row)["step"] for row in log.read_text().splitlines()] == [2, 4]
+
+
+def test_a_run_does_not_go_on_with_a_network_of_other_sizes(slices, tmp_path, capsys) -> None:
+    run = tmp_path / "run"
+    assert train(slices, run, "--set", "steps=1") == 0
+    assert train(slices, run, "--resume", "--set", "steps=2", "--set", "bottleneck=16") == 2
+    assert "other sizes" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_checkpoint_of_the_default_network_takes_16_megabytes_at_most(slices, tmp_path) -> None:
     settings = dataclasses.replace(PackedSettings(), batch=1, crop=32, steps=1)

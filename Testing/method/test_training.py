@@ -1,5 +1,6 @@
 """Training as a user runs it: losses fall, stopping and resuming changes nothing, the bundle comes out whole."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -14,7 +15,7 @@ from Testing.method.toy_neighbours import show_neighbours
 
 from confuda.app.cli import main
 from confuda.bundle.format import load_bundle, save_bundle
-from confuda.errors import InputError
+from confuda.errors import InputError, UsageError
 from confuda.training.acdc import find_acdc_cases, load_slices, split_acdc_cases
 from confuda.training.checkpoint import load_checkpoint
 from confuda.training.segmenter import SegmenterSettings, train_segmenter
@@ -82,6 +83,9 @@ def test_stopping_and_resuming_gives_the_same_network(toy_acdc, tmp_path) -> Non
     _, record = load_checkpoint(tmp_path / "parts" / "segmenter-checkpoint.safetensors")
     assert record["step"] < 6
     torch.testing.assert_close(train(tmp_path / "parts", resume=True), whole, rtol=0, atol=0)
+    with pytest.raises(UsageError, match="other sizes"):
+        wider = dataclasses.replace(settings, width=8)
+        train_segmenter(slices, slices, tmp_path / "parts", wider, resume=True)
 
 
 @pytest.mark.slow

@@ -12,7 +12,14 @@ from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence
 
 from confuda.app.job import Job, is_cine, read_options
 from confuda.app.options import COHORT_OPTIONS, SEGMENT_OPTIONS, build_parser
-from confuda.app.terminal import ProgressLine, describe_unexpected, make_printable, report_line, tolerant_streams
+from confuda.app.terminal import (
+    ProgressLine,
+    TolerantStream,
+    describe_unexpected,
+    make_printable,
+    report_line,
+    tolerant_streams,
+)
 from confuda.app.train_commands import run_bundle_build, run_bundle_show, run_bundle_verify, run_train
 from confuda.errors import Cancelled, ConfudaError, InputError, MemoryExhausted, UsageError, is_out_of_memory
 from confuda.privacy import keep_torch_from_making_folders
@@ -210,13 +217,22 @@ RUN: Dict[str, Callable[[argparse.Namespace], int]] = {
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run one command; returns its exit code. Errors a user can meet become one line on stderr."""
     with tolerant_streams() as results:
-        code = _run(build_parser().parse_args(arguments))
-        results.flush()
-        # Whoever has stopped reading wants to hear no more; a full disk is told.
-        if results.error is not None and results.error.errno != errno.EPIPE:
-            print(f"confuda: The results cannot be printed: {results.error.strerror}.", file=sys.stderr)
-            return code or InputError.exit_code
-        return code
+        try:
+            code = _run(build_parser().parse_args(arguments))
+        except SystemExit:  # The help was printed, or what was wrong with the arguments.
+            if _has_lost(results):
+                return InputError.exit_code
+            raise
+        return code or (InputError.exit_code if _has_lost(results) else 0)
+
+
+def _has_lost(results: TolerantStream) -> bool:
+    """Whether results could not be printed, which is told; whoever has stopped reading wants to hear no more."""
+    results.flush()
+    if results.error is None or results.error.errno == errno.EPIPE:
+        return False
+    print(f"confuda: The results cannot be printed: {results.error.strerror}.", file=sys.stderr)
+    return True
 
 
 def _run(parsed: argparse.Namespace) -> int:

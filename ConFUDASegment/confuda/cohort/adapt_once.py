@@ -106,7 +106,7 @@ def choose_volumes(volumes: Sequence[CohortVolume], count: int) -> List[CohortVo
 
 def _look_at(volume: CohortVolume, segmenter: Segmenter) -> Look:
     with stage_volume(volume) as path:
-        look = segmenter.look(read_volume(path))
+        look = segmenter.look(read_volume(path, series=volume.number))
     if look.crop is None:
         raise InputError(f"no heart was found: {look.doubt}.")
     return look

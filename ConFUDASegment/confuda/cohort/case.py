@@ -133,18 +133,19 @@ def _segment(task: CaseTask) -> Tuple[Dict[str, Any], bool]:
     from confuda.segmenter import Segmenter
 
     with stage_volume(task.volume) as path, explain_memory_errors():
-        mended = check_dicom_output(path, task.files.dicom_seg) if task.writes_dicom_seg else []
+        series = task.volume.number
+        mended = check_dicom_output(path, task.files.dicom_seg, series=series) if task.writes_dicom_seg else []
         segmenter = Segmenter(load_bundle(task.bundle), task.device)
         if task.frames is not None:
             summary, image, label_map = _segment_cine(task, segmenter, path)
         else:
-            result = segmenter.adapt_and_segment(read_volume(path), **task.adaptation)
+            result = segmenter.adapt_and_segment(read_volume(path, series=series), **task.adaptation)
             summary, image, label_map = result.summarise(), result.look.volume.image, result.label_map
         found = measure_read_outs(image, label_map, task.wall, task.scar)
         scar = found.scar.make_labelmap(label_map) if found.scar is not None else None
         write_segmentation(label_map, task.files.segmentation, scar=scar)
         if task.writes_dicom_seg:
-            write_dicom_segmentation(label_map, path, task.files.dicom_seg)
+            write_dicom_segmentation(label_map, path, task.files.dicom_seg, series=series)
         pictured = _draw_picture(image, label_map, task.files)
     summary.update(found.describe(task.wall, task.scar))
     summary["warnings"] = [*mended, *summary["warnings"], *found.warnings]
@@ -160,7 +161,7 @@ def _segment_cine(
     from confuda.io.cine_file import write_cine_labels
     from confuda.io.volume_file import read_cine
 
-    cine = read_cine(path)
+    cine = read_cine(path, series=task.volume.number)
     frames = [Volume.from_image(image, () if number else cine.warnings) for number, image in enumerate(cine.frames)]
     how = {name: value for name, value in task.adaptation.items() if name != "slice"}
     result = segment_cine(segmenter, frames, task.frames or "", **how)
@@ -171,7 +172,8 @@ def _segment_cine(
 
 @contextmanager
 def stage_volume(volume: CohortVolume) -> Iterator[Path]:
-    """The path to read the volume from; one of several series in a folder gets a passing folder of links."""
+    """The path to read the volume from, as its series ``volume.number``; one of several series in a folder gets a
+    temporary folder of links."""
     if not volume.series:
         yield volume.path
         return

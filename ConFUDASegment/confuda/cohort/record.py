@@ -52,7 +52,8 @@ def hash_bundle(folder: Path) -> str:
 def fingerprint(volume: CohortVolume) -> Any:
     """What changes when the volume's files do: their names, sizes and times of change."""
     stats = [(path.name, path.stat()) for path in list_files(volume)]
-    return [volume.relative, [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]]
+    number = [] if volume.number is None else [volume.number]
+    return [volume.relative, [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats], *number]
 
 
 def make_key(volume: CohortVolume, bundle_hash: str, settings: Mapping[str, Any]) -> str:

@@ -7,12 +7,13 @@ import os
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Sequence, Set, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from confuda.errors import InputError, UsageError
 from confuda.io.dicom_file import DamagedDicom, starts_as_dicom
 from confuda.io.dicom_folder import DIRECTORY_NAME, index_files, may_belong
 from confuda.io.dicom_join import find_stacks
+from confuda.io.dicom_plane import Plane
 from confuda.io.dicom_stacks import DicomStack
 from confuda.io.file_name import SLICER_ENDING, VOLUME_ENDINGS, find_ending
 
@@ -43,13 +44,15 @@ class CohortVolume(NamedTuple):
 
     name: unique, made of the path below the cohort's folder; path: a file or a DICOM folder; relative: the path below
     the cohort's folder with forward slashes; series: the files of one stack where its folder holds other DICOM as well,
-    else none.
+    else none; number: that of the stack among those of these files, from 1, where other cases are in them as well (in
+    one multi-frame file).
     """
 
     name: str
     path: Path
     relative: str
     series: Tuple[Path, ...] = ()
+    number: Optional[int] = None
 
 
 def find_volumes(
@@ -209,11 +212,17 @@ def find_dicom_volumes(folder: Path, paths: Sequence[Path], warn: Callable[[str]
     if files.damaged:
         warn(f"{len(files.damaged)} DICOM files are damaged; volumes that they may belong to cannot be segmented.")
     volumes = [_make_volume(stack, files.damaged, folder) for stack in taken]
+    volumes = [
+        volume._replace(number=_find_number(stack, volume, files.planes))
+        if any(set(volume.series) & set(other.series) for other in volumes if other is not volume)
+        else volume
+        for stack, volume in zip(taken, volumes)
+    ]
     places = [volume.path for volume in volumes]
     dicom_below = {place: [path for path in paths if place in path.parents] for place in set(places)}
     result, numbers = [], dict.fromkeys(places, 0)
     for volume in volumes:
-        if set(volume.series) == set(dicom_below[volume.path]):
+        if volume.number is None and set(volume.series) == set(dicom_below[volume.path]):
             result.append(volume._replace(series=()))
             continue
         numbers[volume.path] += 1
@@ -232,6 +241,12 @@ def _make_volume(stack: DicomStack, damaged: Sequence[DamagedDicom], folder: Pat
     place = Path(os.path.commonpath([path.parent for path in paths]))
     relative = place.relative_to(folder).as_posix()
     return CohortVolume("", place, "" if relative == "." else relative, tuple(sorted(paths)))
+
+
+def _find_number(stack: DicomStack, volume: CohortVolume, planes: Sequence[Plane]) -> Optional[int]:
+    """The number of ``stack`` among those that the files of its volume, read alone, hold."""
+    own = find_stacks([plane for plane in planes if plane.path in volume.series])
+    return next((number for number, other in enumerate(own, 1) if other.phases == stack.phases), None)
 
 
 def _sort_naturally(text: str) -> List[Tuple[int, str]]:

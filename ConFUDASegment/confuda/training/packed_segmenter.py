@@ -24,7 +24,15 @@ from confuda.imaging.randomisation import randomise
 from confuda.labels import CLASS_NAMES
 from confuda.losses.segmentation import compute_segmentation_loss
 from confuda.networks.drunet import DRUNet
-from confuda.training.checkpoint import load_checkpoint, pick_state, save_checkpoint
+from confuda.training.checkpoint import (
+    expand_squares,
+    forget_later_rows,
+    load_checkpoint,
+    pick_state,
+    restore_module,
+    save_checkpoint,
+    summarise_squares,
+)
 from confuda.training.packed_slices import PackedSlices
 
 RUN_NAME = "segmenter"
@@ -206,7 +214,7 @@ class PackedTraining:
         compiled: bool = False,
         start: Optional[DRUNet] = None,
     ) -> None:
-        self.folder, self.settings, self.device, self.report = folder, settings, device, report
+        self.settings, self.device, self.report = settings, device, report
         self.training = ResidentSlices(packed.select(False), device)
         self.held_out = ResidentSlices(packed.select(True), device)
         torch.manual_seed(settings.seed)
@@ -222,8 +230,10 @@ class PackedTraining:
         self.step = 0
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / f"{RUN_NAME}-checkpoint.safetensors"
+        self._log_path = folder / f"{RUN_NAME}-log.jsonl"
         if resume:
             self._restore(*load_checkpoint(self.path))
+            forget_later_rows(self._log_path, self.step)
         self.forward = torch.compile(self.network) if compiled else self.network
 
     def run(self, validate_every: int = 2000, limit_s: Optional[float] = None) -> DRUNet:
@@ -278,7 +288,7 @@ class PackedTraining:
         return loss if running is None else torch.lerp(running, loss, 0.02)
 
     def _log(self, row: Dict[str, float]) -> None:
-        with open(self.folder / f"{RUN_NAME}-log.jsonl", "a", encoding="utf-8") as log:
+        with open(self._log_path, "a", encoding="utf-8") as log:
             log.write(json.dumps(row) + "\n")
         self.report(f"held out: {json.dumps(row)}")
 
@@ -291,7 +301,7 @@ class PackedTraining:
             )
         for number, parameter in enumerate(self.network.parameters()):
             state = self.optimizer.state[parameter]
-            for side, mean in enumerate(_summarise(state["exp_avg_sq"])):
+            for side, mean in enumerate(summarise_squares(state["exp_avg_sq"])):
                 tensors[f"optimizer.{number}.{side}"] = mean.cpu()
         record = {"step": self.step, "settings": dataclasses.asdict(self.settings)}
         save_checkpoint(self.path, tensors, record)
@@ -299,7 +309,7 @@ class PackedTraining:
 
     def _restore(self, tensors: Dict[str, Tensor], record: Dict[str, Any]) -> None:
         for name, module in (("network", self.network), ("averaged", self.averaged)):
-            module.load_state_dict({key: value.float() for key, value in pick_state(name, tensors).items()})
+            restore_module(module, {key: value.float() for key, value in pick_state(name, tensors).items()})
         self.dice.generator.set_state(tensors["generator"])
         self.step = int(record["step"])
         for number, parameter in enumerate(self.network.parameters()):
@@ -307,21 +317,8 @@ class PackedTraining:
             self.optimizer.state[parameter] = {
                 "step": torch.tensor(float(self.step), device=self.device),
                 "exp_avg": torch.zeros_like(parameter),
-                "exp_avg_sq": _expand(sides, parameter),
+                "exp_avg_sq": expand_squares(sides, parameter),
             }
-
-
-def _summarise(squares: Tensor) -> Tuple[Tensor, Tensor]:
-    """Means of a tensor of squares over all but its first axis, and over its first (Shazeer and Stern, Adafactor)."""
-    flat = squares.reshape(squares.shape[0], -1).float()
-    return flat.mean(1).contiguous(), flat.mean(0).contiguous()
-
-
-def _expand(sides: list, parameter: Tensor) -> Tensor:
-    """The squares whose means are ``sides``, as a product of both, laid in memory as ``parameter`` is."""
-    rows, columns = sides
-    product = rows[:, None] * columns[None] / rows.mean().clamp_min(1e-30)
-    return torch.empty_like(parameter).copy_(product.reshape(parameter.shape))
 
 
 def is_packed_run(folder: Path) -> bool:

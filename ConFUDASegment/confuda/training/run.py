@@ -12,8 +12,10 @@ from confuda.io.atomic import remove_left_drafts
 from confuda.training.checkpoint import (
     flatten_optimizer,
     flatten_state,
+    forget_later_rows,
     load_checkpoint,
     pick_state,
+    restore_module,
     restore_optimizer,
     save_checkpoint,
 )
@@ -64,7 +66,7 @@ class TrainingRun:
         if resume:
             tensors, record = load_checkpoint(self._checkpoint)
             for key, module in modules.items():
-                module.load_state_dict(pick_state(key, tensors))
+                restore_module(module, pick_state(key, tensors))
             restore_optimizer(optimizer, tensors)
             generator.set_state(tensors["generator"])
             self._process.set_state(record.get("process", {}))
@@ -72,6 +74,8 @@ class TrainingRun:
         folder.mkdir(parents=True, exist_ok=True)
         if self._process.is_first:
             remove_left_drafts(folder)
+            if resume:
+                forget_later_rows(self._log, self.start)
 
     def count_steps(self, total: int) -> Iterator[int]:
         """The numbers of the steps left to do; a checkpoint is kept between two of them when it is due."""
