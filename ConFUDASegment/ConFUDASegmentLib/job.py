@@ -226,7 +226,7 @@ class SegmentationJob:
         try:
             self._preview.show(path, self._geometry, self._volumeNode)
         except JobFailedError:
-            return  # an early look that can't be read is no reason to stop
+            return  # a preview that can't be read is no reason to stop
         if self._preview.node is not None:
             self.previewed.emit(self._preview.node)
 

@@ -79,7 +79,7 @@ def workerEnvironment(moduleFolder: str) -> Dict[str, str]:
     environment["PYTHONIOENCODING"] = "utf-8"
     environment["PYTHONUTF8"] = "1"
     environment["PYTHONUNBUFFERED"] = "1"
-    # The worker is one quiet process: no bytecode is written into an extension folder that may be read-only.
+    # No bytecode is written into an extension folder, which may be read-only.
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
     let_threads_sleep(environment)
     return environment
@@ -216,7 +216,7 @@ class TimeEstimate:
         self._settings = settings
 
     def describe(self, request: SegmentationRequest, sliceCount: int, secondsPerStep: Optional[float]) -> str:
-        """One honest line for the panel."""
+        """One line for the panel."""
         measured = self._measured(request, sliceCount)
         if measured is not None:
             return _("About {time} (from the last run on this computer)").format(time=duration(measured))

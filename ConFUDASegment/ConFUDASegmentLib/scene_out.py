@@ -16,7 +16,7 @@ from .scene_in import Geometry, browserOf, readLabels
 UNCERTAINTY_ROLE = "ConFUDA.uncertainty"  # node reference from the segmentation to its map
 _COLORS_TAG = "ConFUDAUncertainty"  # of the one colour table of all maps in a scene
 _COLOR_COUNT = 256
-SHOWN_FROM = 0.1  # below, the map is transparent: everywhere is a little doubt
+SHOWN_FROM = 0.1  # below, the map is transparent: a little doubt is everywhere
 SHOWN_TO = 0.6  # the brightest colour; 0.5 is a tie between two classes, and more is rare
 SEQUENCE_ROLE = "ConFUDA.sequence"  # to the sequence of segmentations that it shows a frame of
 

@@ -136,7 +136,7 @@ class WorkerProcess:
         return self._process is None or self._process.poll() is not None
 
     def requestCancel(self) -> None:
-        """Asks politely twice over: the word, then the end of its input."""
+        """Asks in two ways: by the word, and by the end of its input."""
         self._write("cancel\n")
         self._closeInput()
 
@@ -175,7 +175,7 @@ class WorkerProcess:
                 self._process.stdin.write(text)
                 self._process.stdin.flush()
         except (OSError, ValueError):
-            pass  # the worker is gone already; its exit code tells the story
+            pass  # the worker has ended already; its exit code says why
 
     def _closeInput(self) -> None:
         try:

@@ -31,7 +31,7 @@ from confuda.losses.segmentation import compute_segmentation_loss
 from confuda.networks.drunet import DRUNet
 
 SOURCE_RANDOM = RandomSettings(scale=(0.75, 1.35), shift_mm=15.0, far_shift=0.0, elastic_mm=3.0, partial_volume=0.0)
-"""Motion and contrast of the source images: those of pretraining, but that the heart stays in the window."""
+"""Motion and contrast of the source images: as in pretraining, except that the heart stays in the window."""
 
 COPY_RANDOM = RandomSettings(
     scale=(0.85, 1.2),
@@ -153,7 +153,7 @@ class Adaptation:
         original = torch.from_numpy(probabilities).transpose(0, 1)
         best, label = cleaned.max(dim=1)
         self.pseudo_labels = label
-        # Pixels that clean-up changed are nobody's example.
+        # Pixels that clean-up changed are no examples of any class.
         agreed = label == original.argmax(dim=1)
         self.trust = ((best >= self.settings.confidence) & agreed).float()
         if by_tissue:
@@ -199,7 +199,7 @@ class Adaptation:
         return dict(zip(reported, torch.stack([value.detach() for value in reported.values()]).tolist()))
 
     def _set_learning_rate(self, progress: float) -> None:
-        """Polynomial decay (section 3.1), after a short rise for AdamW, whose first steps know no scale."""
+        """Polynomial decay (section 3.1), after a short rise for AdamW, which at first knows no size of gradients."""
         rise = min(1.0, (progress + 0.02) / 0.1) if self.settings.optimizer == "adamw" else 1.0
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * (self.settings.strength or 1.0) * rise * decay_rate(progress)
@@ -247,13 +247,13 @@ class Adaptation:
         by_rain = count - by_tissue
         parts = []
         if by_rain:
-            # RAIN sees single slices: those of a sample get one style.
+            # RAIN takes single slices; all slices of a sample get the same style.
             here = images[:by_rain].to(self.device).flatten(0, 1)[:, None]
             chosen = self.style_dice.integers((by_rain,), len(self.target))
             with torch.no_grad():
                 content = self.rain.encoder(here)[-1]
                 code = self.rain.encode_style(self.target[chosen, self.middle][:, None].to(self.device))
-                # What the decoder cannot draw even in the image's own style: fine edges, which carry the labels.
+                # What the decoder loses even with the image's own style: fine edges, where the labels change.
                 detail = here - self.rain.decoder(content).float() if self.settings.keep_detail else 0.0
             code = type(code)(*(part.repeat_interleave(channels, 0) for part in code))
             noise = epsilon[:by_rain].repeat_interleave(channels, 0)
@@ -265,7 +265,7 @@ class Adaptation:
         return torch.cat(parts)
 
     def _look(self, kinds: List[Tensor]) -> List[ViewOutput]:
-        """All kinds of image through the network in one go."""
+        """All kinds of image through the network in one pass."""
         images = torch.cat(kinds).contiguous(memory_format=torch.channels_last)
         encoded = self.network.encode(images)
         features = self.network.decode(encoded)
@@ -281,7 +281,7 @@ class Adaptation:
         gradient = epsilon.grad.float().cpu()
         length = gradient.norm(dim=1, keepdim=True)
         moved = self.epsilon + self.settings.epsilon_step * gradient / length.clamp_min(1e-12)
-        # Beyond this radius lies no style that RAIN has seen.
+        # RAIN has seen no style beyond this radius.
         most = 1.5 * self.epsilon.shape[1] ** 0.5
         self.epsilon = moved * (most / moved.norm(dim=1, keepdim=True).clamp_min(most))
 

@@ -1,4 +1,4 @@
-"""How long an adaptation will still take, by what was measured in this very run, on this machine as busy as it is."""
+"""How much longer an adaptation will take, judged by its own steps so far, on this machine as busy as it is."""
 
 from collections import deque
 from statistics import median_low
@@ -7,15 +7,15 @@ from typing import Deque
 from confuda.adaptation.settings import AdaptationSettings
 
 VIEWS_PER_IMAGE = 4.2
-"""Views of a slice that are predicted in the time in which an image is learned from (bundle 0.2.0, bundled sample). It
-sets the first estimate only."""
+"""How many views of a slice are predicted in the time that training takes for one image (bundle 0.2.0, bundled sample);
+used for the first estimate only."""
 
 RECENT_STEPS = 9
-"""A step takes the median of so many: the first lasts longer, and so does one in between now and then."""
+"""The time of a step is the median of this many: the first takes longer, and a later one sometimes does."""
 
 
 class Pace:
-    """Made before the first step.
+    """To be created before the first step.
 
     Args:
         settings: of the adaptation.

@@ -31,8 +31,8 @@ def adapt(
     images and styles; the weights that they end with are averaged. A single run of few steps depends on what it happens
     to draw.
 
-    Where memory does not suffice, it begins anew with half as many images a step, and says so through ``warn``; the
-    error of one source and one target image is the caller's.
+    Where memory does not suffice, it begins again with half as many images a step and says so through ``warn``; where
+    it does not suffice even for one source and one target image, the error is raised.
     """
     settings = settings or AdaptationSettings()
     while True:
@@ -41,7 +41,7 @@ def adapt(
         except (MemoryError, RuntimeError) as error:
             if max(settings.source_batch, settings.target_batch) == 1 or not is_out_of_memory(error):
                 raise
-        # Beyond the except clause, whose error holds on to what the attempt had allocated.
+        # After the except clause, since its error keeps alive what the attempt had allocated.
         release_memory()
         settings = dataclasses.replace(
             settings, source_batch=(settings.source_batch + 1) // 2, target_batch=(settings.target_batch + 1) // 2
@@ -70,7 +70,7 @@ def _average_runs(
     results = []
     for number in range(count):
         steps = settings.steps // count + (number < settings.steps % count)
-        # The seeds of two users' neighbouring seeds do not overlap.
+        # Adaptations with different seeds never share the seed of a run.
         run = Adaptation(
             bundle, target, method, dataclasses.replace(settings, steps=steps), device, seed * count + number
         )

@@ -11,7 +11,7 @@ MODES = ("one-shot", "few-shot")
 METHODS = ("confuda", "fuda", "blockcl", "advent", "adaptseg", "source", "none")
 DEFAULT_PRESET = "balanced"
 LARGEST_NUMBER = 1e9
-"""No setting has a use for more; whole numbers of hundreds of digits, which JSON allows, fit into no float."""
+"""No setting needs a larger number; JSON allows whole numbers of hundreds of digits, which no float can hold."""
 LARGEST_COUNTS = {
     "steps": 1_000_000,
     "runs": 100,
@@ -21,7 +21,7 @@ LARGEST_COUNTS = {
     "block_size": 64,
     "discriminator_width": 512,
 }
-"""What decides on memory has a bound of its own; 1024 is the number of pixels in the smallest crop."""
+"""Bounds of the settings that decide on memory or time; 1024 is the number of pixels in the smallest crop."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,8 @@ class AdaptationSettings:
             raise UsageError("Shares and decays must lie between 0 and 1.")
 
 
-# Few large steps of few images moved the network further, and for the better, than many small ones of more images.
-# Where one such run ends depends on what it draws: in the average of several that chance is gone, and the gain is not.
+# A few large steps on few images improved the network more than many small steps on more images. The result of one such
+# run depends on what it happens to draw; averaging several runs removes that dependence and keeps the gain.
 _BRISK: Dict[str, Any] = {
     "source_batch": 2,
     "target_batch": 2,

@@ -1,5 +1,5 @@
 """Tissue style: each class of a labelled source image takes its intensities from the target's confident pixels of that
-class. Beside RAIN, which knows one style for the whole image, it knows that blood may be bright where muscle is dark.
+class. RAIN applies one style to the whole image; this lets blood become bright and muscle dark at the same time.
 """
 
 import torch
@@ -29,8 +29,8 @@ class TissueStyle:
             self.quantiles.append(torch.quantile(_thin_out(inside), self.levels) if enough else None)
 
     def apply(self, dice: Dice, images: Tensor, labels: Tensor) -> Tensor:
-        """``images`` (B, C, H, W) in [0, 1] with ``labels`` (B, C, H, W) in this style, with some play for each class
-        of a sample."""
+        """``images`` (B, C, H, W) in [0, 1] with ``labels`` (B, C, H, W) in this style, varied a little at random
+        for each class of a sample."""
         soft = soften_labels(dice, labels)
         styled = torch.zeros_like(images)
         for number, target in enumerate(self.quantiles):

@@ -49,7 +49,7 @@ def main() -> None:
         import torch
 
         answer = {"event": "devices", "torch": torch.__version__, "devices": describeDevices(torch)}
-    except Exception as error:  # noqa: BLE001 (a broken torch fails in any way it likes)
+    except Exception as error:  # noqa: BLE001 (a broken torch may raise anything)
         answer = {"event": "devices", "torch": "", "devices": [], "error": f"{type(error).__name__}: {error}"[:500]}
     print(json.dumps(answer), flush=True)
 

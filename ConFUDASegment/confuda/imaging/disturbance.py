@@ -85,7 +85,7 @@ def _cut_field_of_view(dice: Dice, images: Tensor, probability: float) -> Tensor
     columns = torch.linspace(-1, 1, width, device=dice.device)[None, None, None, :]
     for _ in range(2):
         angle = dice.per_image(count, 0, 2 * math.pi)
-        # Right angles are what files have.
+        # Half of the borders lie along rows or columns, as in most files.
         angle = torch.where(dice.chance(count, 0.5), (angle / (math.pi / 2)).round() * (math.pi / 2), angle)
         beyond = torch.cos(angle) * columns + torch.sin(angle) * rows > dice.per_image(count, 0.3, 1.0)
         images = images.masked_fill(beyond & dice.chance(count, probability / 2), 0.0)

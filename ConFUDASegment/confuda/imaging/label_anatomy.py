@@ -10,10 +10,10 @@ import numpy as np
 from confuda.labels import BACKGROUND, DATASET_VALUES, LV, MYO
 
 LEAST_ENCLOSED = 0.5
-"""So much of the cavity's border has to lie against muscle."""
+"""At least this share of the cavity's border has to lie against muscle."""
 
 LEAST_MARGIN = 0.2
-"""By so much another reading has to fall behind."""
+"""The share has to be larger by this than with any other meaning of the values."""
 
 
 class LabelReading(NamedTuple):
@@ -24,7 +24,7 @@ class LabelReading(NamedTuple):
 
 
 def guess_label_values(labels: np.ndarray, plane_axes: Sequence[int]) -> Optional[LabelReading]:
-    """The data set whose values an array (3-D, any number type) has; None where they are none of any.
+    """The data set whose values an array (3-D, any number type) has; None where they belong to none.
 
     plane_axes: the two axes of a slice. Of several data sets with these values the one is taken in which the cavity
     lies inside the muscle; where no ring tells (a structure is missing, say), ConFUDA's own.

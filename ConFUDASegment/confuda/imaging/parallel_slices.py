@@ -9,7 +9,7 @@ from typing import Hashable, List, NamedTuple, Sequence, Tuple
 import numpy as np
 
 SAME_PLACE_MM = 0.02
-"""Two slices nearer than this are at one place: positions are written with so many digits."""
+"""Two slices nearer than this are at one place: positions are rounded when they are written."""
 
 LARGEST_DIFFERENCE = 0.01
 """Pixel spacings (as a share) and direction cosines of one stack differ by no more than rounding."""

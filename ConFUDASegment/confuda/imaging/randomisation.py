@@ -5,8 +5,8 @@ images and labels are (B, C, H, W), the images float32 in [0, 1], labels 0 backg
 of each batch keeps its own contrast; the others get any contrast that a scanner could give the same anatomy: random
 maps of intensity, random shallow networks (Ouyang et al., IEEE TMI 2023), new levels for each class and tissue (Su et
 al., SLAug, AAAI 2023; Billot et al., SynthSeg, MedIA 2023), late enhancement with scars and blooming blood. Then comes
-what goes wrong on scanners: ghosts, spikes, voids, noise, bias fields, cut fields of view. A contrast in which blood
-and muscle look alike has no answer and is drawn again from the scan's own.
+what goes wrong on scanners: ghosts, spikes, voids, noise, bias fields, cut fields of view. Where blood and muscle would
+look alike, so that nobody could tell them apart, the scan's own contrast is kept.
 """
 
 from torch import Tensor

@@ -127,8 +127,8 @@ class PlaneGrid:
         return PlaneGrid((size, size), self.spacing_mm, (origin[0], origin[1]))
 
     def to_image(self, slices: np.ndarray) -> sitk.Image:
-        """A SimpleITK volume of ``slices`` (S, rows, columns) on this grid; slices are 1 mm apart, which no one
-        reads."""
+        """A SimpleITK volume of ``slices`` (S, rows, columns) on this grid; slices are 1 mm apart, which is not
+        used."""
         image = sitk.GetImageFromArray(np.ascontiguousarray(slices))
         image.SetSpacing((self.spacing_mm[1], self.spacing_mm[0], 1.0))
         image.SetOrigin((self.origin_mm[1], self.origin_mm[0], 0.0))

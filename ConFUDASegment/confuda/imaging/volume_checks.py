@@ -21,7 +21,7 @@ WIDTH_MM = (10.0, 1000.0)
 SLICE_SPACING_MM = (0.05, 100.0)
 
 FEWEST_ISOTROPIC_SLICES = 40
-"""A volume of fewer slices than this that states 1 x 1 x 1 mm states no spacing at all, as likely as not."""
+"""A volume of fewer slices than this that states 1 x 1 x 1 mm probably has no true spacing in its header."""
 
 SHEARED = "{path} has axes that are not at right angles: resample it to a regular grid first."
 
@@ -83,7 +83,7 @@ def replace_unusable(image: sitk.Image, path: Union[str, Path]) -> Tuple[sitk.Im
 
 
 def find_blank_slices(image: sitk.Image) -> List[str]:
-    """Tell of slices of one value between others: the heart falls into two pieces there, and only one is kept."""
+    """Warnings of slices of a single value between others: they cut the heart in two, and only one piece is kept."""
     slice_axis = find_slice_axis(image.GetSize(), image.GetSpacing())
     slices = np.moveaxis(sitk.GetArrayViewFromImage(image), 2 - slice_axis, 0)
     shown = [number for number, plane in enumerate(slices) if plane.min() < plane.max()]

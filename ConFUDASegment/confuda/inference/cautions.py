@@ -1,7 +1,6 @@
-"""What speaks against a segmentation although a heart was found: checks without labels, one sentence each.
+"""Reasons to doubt a segmentation although a heart was found: checks without labels, one sentence each.
 
-How often each speaks where outlines are good, and where they are not, is in docs/limits.md; ``benchmarks/cautions.py``
-measures it.
+How often each of them warns of good and of bad outlines is in docs/limits.md; ``benchmarks/cautions.py`` measures it.
 """
 
 from typing import List, NamedTuple, Optional, Tuple
@@ -21,7 +20,7 @@ SOLID_MM = 11.0
 smallest value that hold a square of this side. Dark air and lungs are smaller or have noise."""
 
 LARGEST_RIVAL = 0.8
-"""Another place may be the heart, too, where two views of it agree this much as a share of their agreement here."""
+"""Another place may be the heart, too, if two views of it agree at least by this share of their agreement here."""
 
 LEAST_SIGNAL_TO_NOISE = 8.0
 """Difference of muscle and blood, divided by the noise between neighbouring pixels."""
@@ -77,14 +76,14 @@ class Signs(NamedTuple):
 
 
 def find_cautions(crop: HeartCrop, opinion: Opinion, rival: float = 0.0) -> List[str]:
-    """What speaks against the segmentation ``opinion`` of ``crop``, a sentence each; none where nothing does.
+    """Reasons to doubt the segmentation ``opinion`` of ``crop``, a sentence each; none where there are none.
 
     Args:
         rival: see :class:`Signs`.
     """
     labels = opinion.probabilities.argmax(axis=0)
     if not ((labels == MYO.label) | (labels == LV.label)).any():
-        return []  # what is not found at all is told elsewhere
+        return []  # a structure that is not found at all is reported elsewhere
     return tell_cautions(measure_signs(crop, labels, opinion.agreement, rival))
 
 
@@ -130,7 +129,7 @@ def tell_cautions(signs: Signs) -> List[str]:
             "Check every outline."
         )
     told += _tell_signal(signs)
-    # Half of a heart has odd sizes and an open ring: that is told already.
+    # A heart that is cut off has odd sizes and an open ring for that reason alone: one warning is enough.
     return told if is_cut_off else told + _tell_size(signs) + _tell_structures(signs)
 
 
@@ -192,7 +191,7 @@ def _find_beyond(crop: HeartCrop) -> np.ndarray:
     radius = max(1, int(SOLID_MM / 2 / crop.grid.spacing_mm[0]))
     size = [radius, radius, 0]
     empty = sitk.GetImageFromArray((~seen).astype(np.uint8))
-    # The window's own border is none: padding goes on beyond it.
+    # The window's own border is no end of the image: padding goes on beyond it.
     solid = sitk.BinaryErode(empty, size, sitk.sitkBox, 0.0, 1.0, True)
     beyond = sitk.GetArrayFromImage(sitk.BinaryDilate(solid, size, sitk.sitkBox)) > 0
     beyond[~seen.any(axis=(1, 2))] = False

@@ -1,4 +1,4 @@
-"""Finding the heart: the image centre is not always it."""
+"""Finding the heart, which is not always at the centre of the image."""
 
 import math
 from typing import List, NamedTuple, Optional, Tuple
@@ -34,9 +34,9 @@ def find_heart(predictor: Predictor, stack: ShortAxisStack, size: int) -> Option
     """Where the heart is, or None where nothing looks like a heart.
 
     The network looks through windows of ``size`` pixels that overlap by half, on slices from the middle of the stack;
-    where left ventricle and myocardium (the pair that nothing else resembles) are seen together in most of them, may be
-    the heart. A closer look centres the window on each such place. The heart is where the network says the same of the
-    image and its mirror image: what only resembles a heart it sees differently each time.
+    a place where left ventricle and myocardium (a pair that nothing else resembles) are seen together in most of them
+    may be the heart. A second look centres the window on each such place. The heart is where the network marks the same
+    in the image and in its mirror image: what only resembles a heart is marked differently each time.
     """
     last = len(stack) - 1
     reach = (0.25, 0.75) if last >= MOST_SLICES else (0.0, 1.0)
@@ -51,7 +51,7 @@ def find_heart(predictor: Predictor, stack: ShortAxisStack, size: int) -> Option
         places.append(Place(center, agreement))
     if not places:
         return None
-    # The first of equals: the coarse look puts the likeliest first.
+    # Of equal ones the first: the coarse look lists the likeliest first.
     best = max(places, key=lambda place: place.agreement)
     apart = CANDIDATES_APART_MM / stack.grid.spacing_mm[0]
     others = [place.agreement for place in places if math.dist(place.center, best.center) >= apart]

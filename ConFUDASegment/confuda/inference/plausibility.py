@@ -16,8 +16,8 @@ LEAST_AGREEMENT = 0.68
 the sample under noise of half of the blood's signal 0.899; a long-axis stack 0.32."""
 
 LOW_AGREEMENT = 0.92
-"""Below this mean Dice between the network's views of a volume its segmentation deserves a look. Of those volumes 5 of
-118 with a Dice of 0.80 or more are below, and 5 of the 20 others."""
+"""Below this mean Dice between the network's views of a volume its segmentation should be checked. Of the 118 volumes
+with a Dice of 0.80 or more 5 are below, and of the 20 others 5."""
 
 AREAS_CM2 = {MYO.name: (2.0, 45.0), LV.name: (0.4, 55.0), RV.name: (0.0, 55.0)}
 """Of the median slice. In 235 references of ACDC and MS-CMRSeg it is 6 to 34, 1.4 to 45 and 0 to 41."""
@@ -71,7 +71,7 @@ def measure_marks(labels: np.ndarray, pixel_mm: float) -> Marks:
 
 
 def find_doubt(labels: np.ndarray, agreement: float, pixel_mm: float) -> str:
-    """Why what was marked is no heart, as the end of a sentence; "" where nothing speaks against it.
+    """Why what was marked is no heart, as the end of a sentence; "" where it may be one.
 
     Args:
         labels: (S, H, W) of ours, cleaned.

@@ -27,7 +27,7 @@ class View(NamedTuple):
 NO_FLIP = (View(),)
 ALL_FLIPS = tuple(View(False, axes) for axes in ((), (2,), (3,), (2, 3)))
 ALL_VIEWS = ALL_FLIPS + tuple(View(True, axes) for axes in ((), (2,), (3,), (2, 3)))
-"""All eight symmetries of a square: the network was trained on hearts in every direction, so each is as good."""
+"""All eight symmetries of a square: the network was trained on hearts in every direction, so all are equally good."""
 
 
 class Predictor:
@@ -122,7 +122,7 @@ class Predictor:
         except (MemoryError, RuntimeError) as error:
             if len(part) == 1 or not is_out_of_memory(error):
                 raise
-        # Beyond the except clause, whose error holds on to what the attempt had allocated.
+        # After the except clause, since its error keeps alive what the attempt had allocated.
         release_memory()
         halves = part.split((len(part) + 1) // 2)
         return torch.cat([self._predict_part(half) for half in halves])
@@ -131,7 +131,7 @@ class Predictor:
 def weigh_classes(probabilities: np.ndarray, weights: Sequence[float]) -> np.ndarray:
     """Soft labels (K, ...) times ``weights`` (K,), made to sum to one again.
 
-    A bundle's weights correct what its network systematically says too rarely on sequences it never saw.
+    With a bundle's weights classes that its network marks too rarely on unknown sequences are marked more often.
     """
     weighted = probabilities * np.asarray(weights, np.float32).reshape(-1, *[1] * (probabilities.ndim - 1))
     return weighted / weighted.sum(axis=0, keepdims=True)
@@ -153,11 +153,11 @@ FULL_DOUBT = 0.6
 """Entropy from which a pixel is fully in doubt."""
 
 LEAST_PROBABILITY = 1e-3
-"""What a class counts at least in the geometric mean: no slice may forbid another one a class."""
+"""The least that a class counts in the geometric mean, so that no slice can rule out a class in another one."""
 
 
 def consult_neighbours(probabilities: np.ndarray, distance_mm: float) -> np.ndarray:
-    """Soft labels (K, S, H, W) in which doubtful pixels heed the slices above and below; sure ones stay as they are.
+    """Soft labels (K, S, H, W) in which uncertain pixels follow the slices above and below, and certain ones stay.
 
     The heart goes on from slice to slice, less so the further these lie apart. A weighted geometric mean with the two
     neighbours (the first and the last slice stand in for the missing one), whose weight grows with the pixel's entropy.
@@ -194,7 +194,7 @@ def measure_agreement(labels: Sequence[np.ndarray], absent: Optional[float] = No
 
 
 def clean_up(probabilities: np.ndarray) -> np.ndarray:
-    """Soft labels (K, S, H, W) whose largest class is anatomically tidier; the shape of edges is kept.
+    """Soft labels (K, S, H, W) cleaned up by anatomy; the shape of edges is kept.
 
     The heart is one piece in space, and so is each structure: what lies apart from the largest piece becomes
     background. Holes in the blood pool become blood pool. Slices are neighbours only where pixels touch face to face.

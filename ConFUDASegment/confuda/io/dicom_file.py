@@ -16,7 +16,7 @@ from confuda.errors import UsageError
 PREAMBLE_BYTES = 128
 MAGIC = b"DICM"
 DEFER_BYTES = 1 << 20
-"""Values longer than this, the pixels above all, are read when they are asked for."""
+"""Values longer than this, mostly the pixels, are read when they are asked for."""
 
 STAND_IN_CLASS = "1.2.840.10008.5.1.4.1.1.4"
 """MR Image Storage: of an image that stands for a frame of another."""
@@ -124,7 +124,7 @@ def read_header(path: Path) -> Any:
             size = os.fstat(stream.fileno()).st_size
             header = read_partial(stream, is_behind_pixels, defer_size=DEFER_BYTES, force=True)
             if str(header.file_meta.get("TransferSyntaxUID", "")) == _DEFLATED:
-                # Its values are in no place of the file to come back to.
+                # Unpacked values have no place in the file to be read from later.
                 stream.seek(0)
                 pixels_end = None
                 header = read_partial(stream, is_behind_pixels, force=True)

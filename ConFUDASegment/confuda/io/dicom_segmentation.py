@@ -194,7 +194,7 @@ def _build(headers: Sequence[Any], labels: np.ndarray) -> Any:
         manufacturer=MANUFACTURER,
         manufacturer_model_name=MODEL_NAME,
         software_versions=__version__,
-        # The standard asks for one; software has none.
+        # The standard asks for a serial number, which software does not have.
         device_serial_number="0",
         series_description=SERIES_DESCRIPTION,
         content_label=CONTENT_LABEL,

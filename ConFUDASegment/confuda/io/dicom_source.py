@@ -1,6 +1,6 @@
 """The images that a DICOM SEG belongs to, as headers in which nothing is invalid: what cannot be mended is refused.
 
-What makes studies anonymous leaves values that break the rules of DICOM, and a SEG must not repeat them.
+Programs that make studies anonymous leave values that break the rules of DICOM, and a SEG must not repeat them.
 """
 
 from typing import Any, List, NamedTuple, Sequence, Tuple
@@ -20,7 +20,7 @@ TYPE_2_ATTRIBUTES = (
     "StudyTime",
     "ReferringPhysicianName",
 )
-"""Of patient and study, in each DICOM object, perhaps empty; what made a series anonymous may have dropped them."""
+"""Of patient and study, in each DICOM object, perhaps empty; they may have been removed to make a series anonymous."""
 
 OPTIONAL_ATTRIBUTES = ("PatientAge", "PatientSize", "PatientWeight", "StudyDescription")
 

@@ -20,7 +20,7 @@ from confuda.io.nifti_header import find_pair, is_nifti_2, is_nifti_name, measur
 from confuda.io.readable_copy import make_readable
 
 LARGEST_COMPRESSION = 1100
-"""gzip shrinks nothing by more."""
+"""gzip cannot compress anything further than this."""
 
 SEGMENT_KEY = "Segment0_ID"
 """In the header of each segmentation that 3D Slicer writes."""

@@ -11,7 +11,7 @@ _STANDARD_ERROR = 2
 
 @contextmanager
 def keep_itk_quiet() -> Iterator[None]:
-    """Nothing reaches the standard error meanwhile: the same news reaches the user as one sentence.
+    """Nothing reaches the standard error meanwhile: the user is told the same in one sentence.
 
     ITK's own warnings can be switched off; those of the libraries that read NIfTI and MetaImage go to the descriptor.
     """

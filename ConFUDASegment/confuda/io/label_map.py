@@ -1,4 +1,4 @@
-"""Telling label maps from images: what is segmented of a segmentation looks right and means nothing."""
+"""Telling label maps from images: a segmentation of a segmentation looks right and means nothing."""
 
 from typing import Optional
 
@@ -8,7 +8,8 @@ MOST_LABELS = 256
 """A label map has no more values than this."""
 
 LEAST_UNIFORM = 0.9
-"""In a label map so many of the neighbours within the labelled regions are equal; noise alone prevents it in images."""
+"""At least this share of neighbouring voxels within the labelled regions of a label map is equal; in images noise alone
+prevents that."""
 
 
 def looks_like_labels(voxels: np.ndarray) -> bool:

@@ -1,4 +1,4 @@
-"""What a NIfTI or Analyze header says, as far as SimpleITK does not tell it or corrects it without a word."""
+"""What a NIfTI or Analyze header says, as far as SimpleITK does not tell it or corrects it silently."""
 
 import gzip
 import os

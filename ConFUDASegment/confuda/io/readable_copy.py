@@ -34,7 +34,7 @@ def make_readable(path: Path) -> Iterator[Path]:
         except (EOFError, ValueError) as error:
             raise InputError(f"{path} is damaged or incomplete: copy or export it again.") from error
         except OSError as error:
-            if error.strerror is None:  # What bz2 and gzip say of bytes that are none of theirs.
+            if error.strerror is None:  # What bz2 and gzip raise for bytes that are not in their format.
                 raise InputError(f"{path} is damaged or incomplete: copy or export it again.") from error
             raise InputError(f"{path} cannot be opened: {error.strerror}.") from error
         yield copied

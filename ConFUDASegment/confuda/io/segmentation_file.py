@@ -203,7 +203,7 @@ def _strip(labelmap: sitk.Image) -> sitk.Image:
 
 
 def _write_checked(image: sitk.Image, path: Path) -> None:
-    """Write, bring it to the disk, and read it back: on a full disk some of ITK's writers stop without a word.
+    """Write, bring it to the disk, and read it back: on a full disk some of ITK's writers stop silently.
 
     Raises:
         OSError: with the system's reason where it is known.

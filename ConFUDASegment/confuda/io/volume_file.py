@@ -1,4 +1,4 @@
-"""Reading volumes and cines: NIfTI, Analyze, NRRD, MetaImage, DICOM; what is no use is refused in one sentence.
+"""Reading volumes and cines: NIfTI, Analyze, NRRD, MetaImage, DICOM; what cannot be used is refused in one sentence.
 
 Which files are read, and how, is told to users in docs/what-is-read.md.
 """

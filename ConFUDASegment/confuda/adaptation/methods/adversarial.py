@@ -14,12 +14,12 @@ ADAM_BETAS = (0.9, 0.99)
 
 
 class AdversarialMethod(Method):
-    """The game without its maps, which a subclass gives.
+    """All but the maps that the discriminator sees, which a subclass defines.
 
     As published: the segmenter's term has the weight 1e-3 (``lambda_adversarial``), the discriminator takes one Adam
     step after each of the segmenter's, from 1e-4 on (``discriminator_rate``), with the segmenter's polynomial decay.
 
-    Two things are ours. The target's side is played by its augmented copy: the loop turns and moves source images at
+    Two things are ours. The target is represented by its augmented copy: the loop turns and moves source images at
     random, but not the target's own, and a discriminator would know the domain by the heart's pose. (Toy heart of the
     tests, AdaptSeg at two seeds: average Dice 0.66 and 0.73 with the target itself, 0.93 and 0.90 with the copy; 0.90
     for the control.) And the term ramps up over the warm-up (``warmup_share``), since a discriminator that has learned

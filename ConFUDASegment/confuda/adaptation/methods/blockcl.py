@@ -19,7 +19,7 @@ class BlockCL(Method):
 
     "The same coordinate" has to be made: the loop moves the copy by a random affine and elastic grid, so the target's
     features are sampled by the same grid first; pixels from beyond the target's border take no part. Every
-    ``block_stride``-th pixel in each direction is compared, in blocks of ``block_size`` of them, to keep the cost sane
+    ``block_stride``-th pixel in each direction is compared, in blocks of ``block_size`` of them, to limit the cost
     (the authors' code has strides of 4 or blocks of 32).
     """
 

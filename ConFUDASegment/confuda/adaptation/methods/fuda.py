@@ -20,6 +20,6 @@ class FUDA(Method):
 
     def compute_terms(self, views: Views) -> Dict[str, Tensor]:
         stylised, source = views.stylised.bottleneck.float(), views.source.bottleneck.float()
-        # Relative to the feature's own size: nothing normalises the bottleneck, and its scale is the network's whim.
+        # Relative to the feature's own size: nothing normalises the bottleneck, so its scale is arbitrary.
         difference = F.mse_loss(stylised, source) / source.detach().square().mean().clamp_min(1e-12)
         return {"consistency": self.settings.lambda_consistency * difference}
