@@ -39,13 +39,15 @@ class ConFUDASegment(ScriptedLoadableModule):
             "heart has ended. Read on: <a href='{page}/tutorial.md'>tutorial</a>, <a href='{page}/slicer.md'>panel and "
             "Python console</a>, <a href='{page}/limits.md'>where it fails</a>.<br><br><b>Not a medical device.</b> "
             "Research software: do not use it for diagnosis or treatment, and let a trained person check each "
-            "segmentation."
+            "segmentation. The bundled network is for non-commercial use (CC BY-NC-SA 4.0), as the data are that it "
+            "was trained on; the program itself is under Apache-2.0."
         ).format(page=DOCUMENTS)
         parent.acknowledgementText = _(
             "Implements the method of M. Gu, S. Vesal, M. Thies, Z. Pan, F. Wagner, M. Rusu, A. Maier, R. Kosti: "
             "ConFUDA: Contrastive Fewshot Unsupervised Domain Adaptation for Medical Image Segmentation, "
-            "arXiv:2206.03888, 2022. The bundled network and the sample volume derive from the ACDC data set "
-            "(O. Bernard et al., IEEE Transactions on Medical Imaging 37, 2018; CC BY-NC-SA 4.0). Please cite both "
+            "arXiv:2206.03888, 2022. The bundled network derives from the data sets ACDC (O. Bernard et al., IEEE "
+            "Transactions on Medical Imaging 37, 2018) and M&amp;Ms (V. M. Campello et al., IEEE Transactions on "
+            "Medical Imaging 40, 2021), the sample volume from ACDC; both are under CC BY-NC-SA 4.0. Please cite these "
             "works when you use it."
         )
         slicer.app.connect("startupCompleted()", onStartupCompleted)

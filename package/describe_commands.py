@@ -161,6 +161,7 @@ def format_pages() -> Dict[str, str]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description="Write the pages of the command line into docs/.").parse_args()
     for name, text in format_pages().items():
         (DOCUMENTS / name).write_text(text, encoding="utf-8")
 
