@@ -1,6 +1,10 @@
 """What is left of a failed case for whoever looks after the cluster names it by its study number only."""
 
+import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from Testing.method.toy_cohort import PATIENT, adapt_quickly, read_rows, write_heart, write_scanner_folder
@@ -9,7 +13,7 @@ from confuda.app.cli import main
 from confuda.cohort import case as case_module
 from confuda.cohort.case import CaseTask, run_case
 from confuda.cohort.dask_pool import explain_error
-from confuda.cohort.failure import CaseFailure, hide_parts, name_log, write_log
+from confuda.cohort.failure import CaseFailure, hide_parts, list_trail, name_log, write_log
 from confuda.cohort.record import name_case_files
 from confuda.cohort.volumes import CohortVolume
 
@@ -70,6 +74,21 @@ def test_names_of_the_path_are_hidden_where_they_stand_alone(text, relative, hid
     assert hide_parts(text, relative) == hidden
 
 
+@pytest.mark.parametrize(
+    ("filename", "told"),
+    [
+        ("/home/doe/venv/lib/site-packages/confuda/cohort/case.py", "confuda/cohort/case.py"),
+        ("/home/confuda/venv/lib/site-packages/torch/nn/conv.py", "site-packages/torch/nn/conv.py"),
+        ("/usr/lib/python3.11/gzip.py", "gzip.py"),
+    ],
+)
+def test_where_an_error_came_from_is_told_without_the_folders_of_the_machine(filename, told) -> None:
+    program = compile("1 / 0", filename, "exec")
+    with pytest.raises(ZeroDivisionError) as caught:
+        exec(program)  # its file is said to be ``filename``
+    assert list_trail(caught.tb)[-1] == f"{told}:1 <module>"
+
+
 @pytest.mark.slow
 def test_a_failed_case_of_a_cohort_leaves_a_log_and_a_good_one_none(tmp_path, small_bundle_folder, capsys) -> None:
     folder, output = write_scanner_folder(tmp_path / "scans"), tmp_path / "out"
@@ -84,3 +103,16 @@ def test_a_failed_case_of_a_cohort_leaves_a_log_and_a_good_one_none(tmp_path, sm
     (folder / "c" / PATIENT / "torn.nii.gz").unlink()
     assert main(command) == 0
     assert not list((output / "logs").iterdir())
+
+
+def test_configuration_for_a_cluster_is_understood_by_dask() -> None:
+    """examples/cluster/dask.yaml, which docs/cohort.md tells to copy."""
+    file = Path(__file__).resolve().parents[2] / "examples" / "cluster" / "dask.yaml"
+    program = (
+        "import dask, distributed; get = dask.config.get; "
+        "print(get('distributed.scheduler.allowed-failures'), get('distributed.worker.memory.pause'), "
+        "get('distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_'), get('jobqueue.slurm.cores'))"
+    )
+    environment = {**os.environ, "DASK_CONFIG": str(file)}
+    told = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert told.stdout.split() == ["5", "False", "None", "1"]

@@ -53,10 +53,8 @@ def list_trail(trace: Optional[TracebackType]) -> List[str]:
 
 def _shorten(filename: str) -> str:
     parts = Path(filename).parts
-    for folder in _OWN_FOLDERS:
-        if folder in parts[:-1]:
-            return "/".join(parts[len(parts) - 1 - parts[::-1].index(folder) :])
-    return parts[-1] if parts else filename
+    own = [place for place, part in enumerate(parts[:-1]) if part in _OWN_FOLDERS]
+    return "/".join(parts[own[-1] if own else -1 :])
 
 
 def name_log(output: Path, number: int) -> Path:
