@@ -16,6 +16,7 @@ from confuda.cohort.dask_pool import explain_error
 from confuda.cohort.failure import CaseFailure, hide_parts, list_trail, name_log, write_log
 from confuda.cohort.record import name_case_files
 from confuda.cohort.volumes import CohortVolume
+from confuda.errors import InputError, MemoryExhausted
 
 pytest.importorskip("distributed", reason="needs dask and distributed")
 
@@ -47,6 +48,21 @@ def test_an_unforeseen_error_leaves_the_worker_without_names(task, monkeypatch) 
     assert told.startswith("Unexpected ValueError: ") and PATIENT not in told and "Doe" not in repr(failure)
     assert any(step.startswith("confuda/cohort/case.py:") for step in failure.trail)
     assert failure.trail[-1].startswith("test_cohort_logs.py:") and caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("kind", [MemoryExhausted, PermissionError])
+def test_no_error_that_dask_may_log_names_the_patient(task, monkeypatch, kind) -> None:
+    """A volume beyond the memory, and a result that another program holds open on Windows."""
+
+    def fail(*given) -> None:
+        raise kind(f"{task.volume.path} of {PATIENT}")
+
+    monkeypatch.setattr(case_module, "_segment" if kind is MemoryExhausted else "write_record", fail)
+    if kind is PermissionError:
+        monkeypatch.setattr(case_module, "_segment", lambda given: (_ for _ in ()).throw(InputError("No heart.")))
+    with pytest.raises((MemoryExhausted, CaseFailure)) as caught:
+        run_case(task)
+    assert "Doe" not in repr(caught.value) and "the volume" in str(caught.value).lower()
 
 
 def test_a_log_tells_number_reason_settings_and_place_but_no_name(tmp_path) -> None:

@@ -12,9 +12,11 @@ import numpy as np
 from confuda.bundle.description import read_description
 from confuda.bundle.format import load_bundle, save_bundle
 from confuda.cohort.case import stage_volume, use_threads
+from confuda.cohort.failure import hide_parts, tell_no_names
 from confuda.cohort.volumes import CohortVolume
 from confuda.errors import BundleError, InputError, explain_memory_errors
 from confuda.io.volume_file import read_volume
+from confuda.privacy import hide_paths
 from confuda.result import Look
 from confuda.segmenter import Segmenter
 
@@ -68,8 +70,20 @@ def adapt_once(task: AdaptOnceTask) -> AdaptOnceResult:
     Volumes that cannot be read, or show no heart, are left out with a warning.
 
     Raises:
-        InputError: if no volume is left.
+        InputError: if no volume is left; no error tells a volume's name.
     """
+    with tell_no_names(lambda text: _hide_names(text, task)):
+        return _adapt(task)
+
+
+def _hide_names(text: str, task: AdaptOnceTask) -> str:
+    text = hide_paths(text, [volume.path for volume in task.volumes])
+    for volume in task.volumes:
+        text = hide_parts(text, volume.relative)
+    return text
+
+
+def _adapt(task: AdaptOnceTask) -> AdaptOnceResult:
     use_threads(task.threads)
     with explain_memory_errors():
         segmenter = Segmenter(load_bundle(task.bundle), task.device)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Tuple
 
-from confuda.cohort.failure import CaseFailure, hide_parts, list_trail
+from confuda.cohort.failure import hide_parts, tell_no_names
 from confuda.cohort.record import DONE, FAILED, CaseFiles, write_record
 from confuda.cohort.volumes import CohortVolume, list_files
 from confuda.errors import ConfudaError, MemoryExhausted, explain_memory_errors
@@ -64,8 +64,13 @@ def run_case(task: CaseTask) -> Dict[str, Any]:
     """Do the case and return its record, which is written to the disk last.
 
     A volume that cannot be used gives a record that says so. Errors that may not come again (memory, and all that is
-    not foreseen, as CaseFailure without names) are raised, for Dask to try again.
+    not foreseen, as CaseFailure) are raised without names, for Dask to try again.
     """
+    with tell_no_names(lambda text: hide_parts(hide_names(text, task), task.volume.relative)):
+        return _run(task)
+
+
+def _run(task: CaseTask) -> Dict[str, Any]:
     began = time.monotonic()
     use_threads(task.threads)
     # What an earlier volume or setting left must not look like this run's result; the record goes first.
@@ -79,10 +84,6 @@ def run_case(task: CaseTask) -> Dict[str, Any]:
         raise
     except ConfudaError as error:
         record.update(status=FAILED, reason=hide_names(str(error), task), summary={})
-    except Exception as error:  # noqa: BLE001 (it goes on without names, for Dask to try again)
-        told = str(error).splitlines()[0] if str(error) else "no message"
-        sentence = f"Unexpected {type(error).__name__}: {hide_parts(hide_names(told, task), task.volume.relative)}"
-        raise CaseFailure(sentence, list_trail(error.__traceback__)) from None
     else:
         summary["warnings"] = [hide_names(text, task) for text in summary["warnings"]]
         record.update(

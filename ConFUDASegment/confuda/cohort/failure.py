@@ -7,11 +7,13 @@ case by its study number, which is its number in ``results.csv`` and on the cont
 import platform
 import re
 import traceback
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from confuda import __version__
+from confuda.errors import ConfudaError
 from confuda.io.atomic import write_text
 
 LOGS_NAME = "logs"
@@ -43,6 +45,24 @@ def hide_parts(text: str, relative: str) -> str:
         if len(name) >= SHORTEST_NAME:
             text = re.sub(rf"(?<![^\W_]){re.escape(name)}(?![^\W_])", HIDDEN_NAME, text)
     return text
+
+
+@contextmanager
+def tell_no_names(hide: Callable[[str], str]) -> Iterator[None]:
+    """What is raised within leaves as it may be written into logs, which Dask does with all that a task raises.
+
+    hide: takes the names out of a sentence.
+
+    Raises:
+        ConfudaError: of the kind that was raised. CaseFailure: for what nobody foresaw.
+    """
+    try:
+        yield
+    except ConfudaError as error:
+        raise type(error)(hide(str(error))) from None
+    except Exception as error:  # noqa: BLE001 (whatever it is, Dask tries again)
+        told = str(error).splitlines()[0] if str(error) else "no message"
+        raise CaseFailure(f"Unexpected {type(error).__name__}: {hide(told)}", list_trail(error.__traceback__)) from None
 
 
 def list_trail(trace: Optional[TracebackType]) -> List[str]:
