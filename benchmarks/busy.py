@@ -2,8 +2,8 @@
 
     python benchmarks/busy.py -o out/busy
 
-Times the whole command (`confuda adapt` on the bundled sample, by default ``--preset fast --set steps=6 --set runs=1``)
-with 0, 1, 2 and 4 processes beside it that do nothing but compute, and compares it with its fair share of the machine:
+Times the whole command (`confuda adapt` on the bundled sample, by default six steps in one run) with 0,
+1, 2 and 4 processes beside it that do nothing but compute, and compares it with its fair share of the machine:
 with B busy processes on C cores the idle time x (1 + B / C). ``--spinning`` adds a column with threads that keep asking
 while they wait, as OpenMP has them by default. Writes busy.json and busy.md, and prints the table. Leave the machine
 alone meanwhile: the load at the start is written down, too.
@@ -31,7 +31,7 @@ MOST_SHARE = 1.3
 """Times the fair share that a run may take."""
 
 SAMPLE = SHIPPED_BUNDLE.parents[1] / "SampleData" / "SimulatedLGE.nrrd"
-WORK = ("--preset", "fast", "--set", "steps=6", "--set", "runs=1", "--device", "cpu")
+WORK = ("--preset", "fast", "--set", "steps=6", "--set", "runs=1", "--set", "strength=1", "--device", "cpu")
 SPINNING = {"OMP_WAIT_POLICY": "ACTIVE"}
 
 

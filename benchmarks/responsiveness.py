@@ -36,7 +36,7 @@ def measure(runs: int) -> Dict[str, List[float]]:
             last = now
             time.sleep(0.005)
 
-    finished = logic.start(volume, settings={"steps": 3}, preview=True)
+    finished = logic.start(volume, settings={"steps": 3, "strength": 1.0}, preview=True)
     turn_until(lambda: not finished.isRunning)
     cancels_s = []
     for _ in range(runs):

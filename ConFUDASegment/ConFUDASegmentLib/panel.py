@@ -234,7 +234,9 @@ class Panel:
             self._parameters.resultTable = job.tableNode
             self._layUncertainty()
         done = _("Done in {time}.").format(time=duration(job.elapsedSeconds))
-        self._status.show(WARNING if job.warnings else SUCCESS, "\n".join([done, *job.warnings]))
+        adaptation = job.summary.get("adaptation") or {}
+        told = [str(adaptation["text"])] if "text" in adaptation else []
+        self._status.show(WARNING if job.warnings else SUCCESS, "\n".join([done, *told, *job.warnings]))
         views.showHeart(job.segmentationNode, volumeOf(job.segmentationNode))
 
     def _showFailure(self, error: ConFUDAError, keepDetails: bool = False) -> None:

@@ -84,7 +84,7 @@ class CineResult:
         return {
             **{name: self.options[name] for name in ("mode", "method", "preset")},
             "device": self.device,
-            "steps": self.adapted.settings.steps if self.adapted is not None else 0,
+            "steps": self.adapted.settings.steps if self.adapted is not None and self.adapted.took_steps else 0,
             "seconds": {
                 "load": round(seconds.get("find", 0.0), 2),
                 **{name: round(seconds.get(name, 0.0), 2) for name in ("adapt", "predict", "total")},
@@ -136,6 +136,10 @@ def segment_cine(
     return segmenter.run(frames[0], run)
 
 
+NO_SCAR = 0.0
+"""A cine is not late enhancement, and all its frames are to be segmented alike (``confuda.inference.scar_weights``)."""
+
+
 class _Run:
     """One cine in progress: its stages, in order."""
 
@@ -160,7 +164,7 @@ class _Run:
             segmenter.warn(NO_HEART)
         else:
             ed, es = self._find_extremes(center)
-            looks = {number: segmenter.look(self.frames[number], center) for number in sorted({ed, es})}
+            looks = {number: segmenter.look(self.frames[number], center, NO_SCAR) for number in sorted({ed, es})}
             if self.how["method"] != NO_ADAPTATION:
                 adapted = segmenter.adapt(list(looks.values()), **self.how)
         if adapted is not None:
@@ -211,7 +215,7 @@ class _Run:
         began = time.monotonic()
         for done, number in enumerate(chosen, start=1):
             if number not in known:
-                known[number] = kept.look(self.frames[number], center)
+                known[number] = kept.look(self.frames[number], center, NO_SCAR)
             left = (time.monotonic() - began) / done * (len(chosen) - done)
             kept.observer.progress("predict", done, len(chosen), left)
         if kept is not self.segmenter:
@@ -222,7 +226,7 @@ class _Run:
     def _find_heart(self) -> Optional[Tuple[float, float]]:
         """Its middle in in-plane voxels (i, j), in the first frame that shows it, of three over the cycle."""
         for number in dict.fromkeys((0, len(self.frames) // 3, 2 * len(self.frames) // 3)):
-            look = self.segmenter.look(self.frames[number])
+            look = self.segmenter.look(self.frames[number], scar=NO_SCAR)
             if look.crop is not None:
                 return find_crop_center(look)
         return None

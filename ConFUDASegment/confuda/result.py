@@ -8,8 +8,11 @@ from typing import Any, Dict, List, Optional, Union
 import numpy as np
 import SimpleITK as sitk
 
+from confuda.adaptation.loop import Answer
 from confuda.adaptation.settings import AdaptationSettings
+from confuda.adaptation.strength import Need
 from confuda.device import measure_peak_memory_mb
+from confuda.errors import InputError
 from confuda.imaging.stack import HeartCrop, ShortAxisStack
 from confuda.imaging.volume import Volume
 from confuda.inference.acceptance import Opinion
@@ -41,6 +44,27 @@ class Look:
     doubt: str = ""
     opinion_s: float = 0.0
 
+    def need_crop(self) -> HeartCrop:
+        """The window around the heart.
+
+        Raises:
+            InputError: if no heart was found.
+        """
+        if self.crop is None:
+            raise InputError(f"No heart was found in the volume: {self.doubt}.")
+        return self.crop
+
+    def need_opinion(self) -> Opinion:
+        """The source network's opinion; raises as :meth:`need_crop`."""
+        if self.opinion is None:
+            raise InputError(f"No heart was found in the volume: {self.doubt}.")
+        return self.opinion
+
+    def answer(self, numbers: np.ndarray) -> Answer:
+        """What the source network says of the slices ``numbers`` of the window around the heart."""
+        opinion = self.need_opinion()
+        return Answer(opinion.unweigh()[:, numbers], opinion.probabilities[:, numbers])
+
 
 @dataclass
 class Adapted:
@@ -52,6 +76,7 @@ class Adapted:
         losses: of each step by name, the mean over the runs.
         chosen: of each volume, the numbers in its stack of the slices that were adapted to.
         facts: method, mode and settings by name, for the description of a bundle.
+        need: how strongly it was adapted, and why; where that is 0 no step was taken, and the network is the bundle's.
     """
 
     network: DRUNet
@@ -59,6 +84,11 @@ class Adapted:
     losses: List[Dict[str, float]]
     chosen: List[np.ndarray]
     facts: Dict[str, Any]
+    need: Need = Need(1.0, "it was asked for")
+
+    @property
+    def took_steps(self) -> bool:
+        return self.need.strength > 0
 
 
 @dataclass
@@ -140,7 +170,28 @@ class Result:
     @property
     def steps(self) -> int:
         """Steps of adaptation that were taken."""
-        return self.adapted.settings.steps if self.adapted is not None else 0
+        return self.adapted.settings.steps if self.adapted is not None and self.adapted.took_steps else 0
+
+    def describe_adaptation(self) -> Optional[Dict[str, Any]]:
+        """How strongly was adapted, why, and by how much that changed the answer; None where nothing was to adapt."""
+        if self.adapted is None or self.verdict is None:
+            return None
+        need, before, after = self.adapted.need, self.look.need_opinion(), self.verdict.opinion
+        volumes = [compute_volumes_ml(self.look.need_crop().restore(one.probabilities)) for one in (before, after)]
+        changed_ml = {name: round(volumes[1][name] - volumes[0][name], 2) + 0.0 for name in volumes[0]}
+        if need.strength == 0:
+            text = f"Not adapted, since {need.reason}."
+        else:
+            changes = ", ".join(f"{name} {value:+.1f} mL" for name, value in changed_ml.items())
+            text = f"Adapted at {need.strength:.0%} of the full strength, since {need.reason}. "
+            text += f"That changed {changes}, and the agreement of the views to {after.agreement:.2f}."
+        return {
+            "strength": need.strength,
+            "text": text,
+            "changed_ml": changed_ml,
+            "agreement_before": round(before.agreement, 4),
+            "agreement_after": round(after.agreement, 4),
+        }
 
     def save(self, path: Union[str, Path]) -> Path:
         """Write the labels: ``.seg.nrrd`` for 3D Slicer, or a label map (.nii.gz, .nii, .nrrd, .mha).
@@ -164,6 +215,7 @@ class Result:
             "peak_memory_mb": measure_peak_memory_mb(),
             "volumes_ml": {name: round(value, 2) for name, value in self.volumes_ml.items()},
             "accepted": self.accepted,
+            "adaptation": self.describe_adaptation(),
             "agreement": round(self.agreement, 4) if self.agreement is not None else None,
             "warnings": list(self.warnings),
         }

@@ -17,10 +17,11 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Proto
 import numpy as np
 import SimpleITK as sitk
 
+from confuda.adaptation.loop import Answer
 from confuda.adaptation.pace import Pace
 from confuda.adaptation.runs import adapt
 from confuda.adaptation.settings import DEFAULT_PRESET, METHODS, MODES, AdaptationSettings, make_settings
-from confuda.adaptation.strength import choose_strength
+from confuda.adaptation.strength import rate_need
 from confuda.adaptation.target import choose_target_slices
 from confuda.bundle.exemplars import derive_bundle
 from confuda.bundle.format import Bundle, load_bundle
@@ -127,9 +128,9 @@ class Segmenter:
         """Segment with the bundle's network as it is."""
         return self.adapt_and_segment(volume, method="none", center=center)
 
-    def look(self, volume: Volume, center: Optional[Tuple[float, float]] = None) -> Look:
+    def look(self, volume: Volume, center: Optional[Tuple[float, float]] = None, scar: Optional[float] = None) -> Look:
         """Find the heart, and what the source network says about it. At a given ``center`` there is one, whatever the
-        network says.
+        network says. ``scar`` says how far the volume shows bright scar, 0 to 1; None reads it from its grey values.
 
         Raises:
             InputError: if ``center`` lies outside the volume.
@@ -143,7 +144,7 @@ class Segmenter:
             return look
         began = time.monotonic()
         with self._timed("predict"):
-            opinion = self._ask(self.network, crop)
+            opinion = self._ask(self.network, crop, scar)
         look.opinion_s = time.monotonic() - began
         look.doubt = find_doubt(opinion.probabilities.argmax(axis=0), opinion.agreement, self.bundle.spacing_mm)
         if not look.doubt or center is not None:
@@ -161,17 +162,22 @@ class Segmenter:
         slice: Optional[int] = None,
     ) -> Optional[Adapted]:
         """Adapt a copy of the bundle's network to the slices of one volume, or of several together, that show a heart;
-        None where no slice of them does. For the arguments see :meth:`adapt_and_segment`."""
+        None where no slice of them does. Where there is no need (``confuda.adaptation.strength``) no step is taken.
+        For the arguments see :meth:`adapt_and_segment`."""
         looks = [looks] if isinstance(looks, Look) else list(looks)
         how = check_options(mode, method, preset, settings, slice)
-        how = choose_strength(how, [look.opinion.entropy for look in looks if look.opinion is not None] or [0.0])
+        need = rate_need(how, [look.opinion for look in looks if look.opinion is not None])
+        how = dataclasses.replace(how, strength=need.strength)
         chosen = [_choose_slices(look, mode, slice) for look in looks]
         target = np.concatenate([self._make_samples(look)[numbers] for look, numbers in zip(looks, chosen)])
         if not len(target):
             self.warn("The network sees no heart in this volume: it was not adapted.")
             return None
+        facts = {"method": method, "mode": mode, **dataclasses.asdict(how)}
+        if need.strength == 0:
+            return Adapted(copy.deepcopy(self.bundle.segmenter), how, [], chosen, facts, need)
         predicted_s = sum(look.opinion_s for look in looks)
-        views = self.bundle.views * sum(len(_need_heart(look).slices) for look in looks)
+        views = self.bundle.views * sum(len(look.need_crop().slices) for look in looks)
         pace = Pace(how, views, predicted_s, time.monotonic())
         self.observer.progress("adapt", 0, how.steps, pace.estimate(0))
 
@@ -180,18 +186,28 @@ class Segmenter:
             pace.add_step(time.monotonic())
             self.observer.progress("adapt", step, total, pace.estimate(step), losses)
             if len(looks) == 1:
-                self.observer.offer_preview(step, total, lambda: self._draw(network, _need_heart(looks[0])))
+                self.observer.offer_preview(step, total, lambda: self._draw(network, looks[0].need_crop()))
 
         with self._timed("adapt"):
-            result = adapt(self.bundle, target, method, how, self.device, seed, report, self.warn)
-        facts = {"method": method, "mode": mode, **dataclasses.asdict(how)}
-        return Adapted(result.network, how, result.losses, chosen, facts)
+            answers = [look.answer(numbers) for look, numbers in zip(looks, chosen)]
+            answer = Answer(*(np.concatenate(parts, axis=1) for parts in zip(*answers)))
+            result = adapt(self.bundle, target, method, how, self.device, seed, report, self.warn, answer)
+        return Adapted(result.network, how, result.losses, chosen, facts, need)
 
     def judge(self, look: Look, adapted: Adapted) -> Verdict:
         """Compare what both networks say about a volume that shows a heart; no label is needed."""
+        if not adapted.took_steps:
+            return Verdict(True, "", look.need_opinion())
         with self._timed("predict"):
-            opinion = self._ask(adapted.network, _need_heart(look))
-            accepted, reason = judge_adaptation(_need_opinion(look), opinion, adapted.losses)
+            own = look.need_opinion()
+            opinion = self._ask(adapted.network, look.need_crop(), own.scar)
+            # Of several volumes together none has to gain: the caller looks at all of them.
+            must_gain = adapted.need.must_gain and len(adapted.chosen) == 1
+            accepted, reason = judge_adaptation(own, opinion, adapted.losses, must_gain)
+            if adapted.settings.plain_prediction:
+                predictor = self.make_predictor(look.stack, adapted.network)
+                plain = predictor.predict(look.need_crop().slices, NO_FLIP)
+                opinion = dataclasses.replace(opinion, probabilities=plain)
         return Verdict(accepted, reason, opinion)
 
     def make_bundle(self, adapted: Adapted, keep: bool = True, **facts: Any) -> Bundle:
@@ -242,23 +258,25 @@ class Segmenter:
             raise InputError("The centre lies outside the volume: give in-plane voxel indices I,J inside it.")
         return look.stack.crop(given, self.bundle.crop)
 
-    def _ask(self, network: DRUNet, crop: HeartCrop) -> Opinion:
+    def _ask(self, network: DRUNet, crop: HeartCrop, scar: Optional[float]) -> Opinion:
         return form_opinion(
             self.make_predictor(crop.stack, network),
             crop.slices,
             slice_distance_mm=crop.stack.slice_distance_mm,
             voxel_ml=measure_voxel_ml(crop),
+            scar=scar,
         )
 
     def make_predictor(self, stack: ShortAxisStack, network: Optional[DRUNet] = None) -> Predictor:
         """For ``stack`` and ``network``, the bundle's by default, with the bundle's class weights."""
-        asked, weights, views = network or self.network, self.bundle.class_weights, ALL_VIEWS[: self.bundle.views]
-        return Predictor(asked, weights, self.observer.check_cancelled, stack.slice_distance_mm, views)
+        weights, views = self.bundle.class_weights, ALL_VIEWS[: self.bundle.views]
+        asked, check, distance_mm = network or self.network, self.observer.check_cancelled, stack.slice_distance_mm
+        return Predictor(asked, weights, check, distance_mm, views, self.bundle.scar_weights)
 
     def _make_samples(self, look: Look) -> np.ndarray:
         """The slices of the window around the heart as the network is shown them, (S, C, H, W)."""
         offset = count_offset(look.stack.slice_distance_mm)
-        return join_neighbours(_need_heart(look).slices, self.network.channels, offset)
+        return join_neighbours(look.need_crop().slices, self.network.channels, offset)
 
     def _draw(self, network: DRUNet, crop: HeartCrop) -> sitk.Image:
         predictor = self.make_predictor(crop.stack, network)
@@ -324,16 +342,4 @@ def _choose_slices(look: Look, mode: str, slice: Optional[int]) -> np.ndarray:
     """Numbers in the stack of the slices to adapt to."""
     if slice is not None:
         return np.array([look.stack.frame.slice_position(slice, len(look.stack))])
-    return choose_target_slices(_need_opinion(look).probabilities.argmax(axis=0), mode)
-
-
-def _need_heart(look: Look) -> HeartCrop:
-    if look.crop is None:
-        raise InputError(f"No heart was found in the volume: {look.doubt}.")
-    return look.crop
-
-
-def _need_opinion(look: Look) -> Opinion:
-    if look.opinion is None:
-        raise InputError(f"No heart was found in the volume: {look.doubt}.")
-    return look.opinion
+    return choose_target_slices(look.need_opinion().probabilities.argmax(axis=0), mode)

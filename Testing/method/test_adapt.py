@@ -22,6 +22,7 @@ from confuda.inference.prediction import (
     measure_agreement,
     weigh_classes,
 )
+from confuda.losses.segmentation import compute_segmentation_loss
 
 CPU = torch.device("cpu")
 
@@ -88,9 +89,9 @@ def test_runs_begin_anew_and_their_weights_are_averaged(bundle, shifted) -> None
         told.append((step, total))
 
     result = adapt(bundle, shifted[0], "confuda", AdaptationSettings(steps=5, runs=2), CPU, 3, report)
-    # Two runs from seed 3 are the runs with seeds 6 and 7.
     alone = [
-        adapt(bundle, shifted[0], "confuda", AdaptationSettings(steps=n), CPU, n_seed) for n, n_seed in ((3, 6), (2, 7))
+        Adaptation(bundle, shifted[0], "confuda", AdaptationSettings(steps=steps), CPU, 3, run).run()
+        for run, steps in enumerate((3, 2))
     ]
     for name, value in result.network.state_dict().items():
         one, other = (part.network.state_dict()[name] for part in alone)
@@ -111,32 +112,33 @@ def test_more_runs_than_steps_are_as_many_as_steps(bundle, shifted) -> None:
     assert torch.equal(*(network.classifier.weight for network in networks))
 
 
-def test_epsilon_moves_to_harder_styles(bundle, shifted) -> None:
-    adaptation = Adaptation(bundle, shifted[0], "fuda", AdaptationSettings(tissue_share=0.0, epsilon_step=0.01), CPU, 0)
+def test_epsilon_makes_the_very_images_of_its_step_harder(bundle, shifted) -> None:
+    settings = AdaptationSettings(tissue_share=0.0, epsilon_step=0.01)
+    adaptation = Adaptation(bundle, shifted[0], "fuda", settings, CPU, 0)
     images, labels = adaptation._draw_source()
-    content = adaptation.rain.encoder(images)[-1]
-    code = adaptation.rain.encode_style(adaptation.target[: len(images)])
-    code = code._replace(log_sigma=code.log_sigma + 1)
+    style = adaptation.stylist.choose_styles(images, labels, CPU).rain
+    style = style._replace(code=style.code._replace(log_sigma=style.code.log_sigma + 1))
 
     def measure_loss(epsilon):
-        from confuda.losses.segmentation import compute_segmentation_loss
+        return compute_segmentation_loss(bundle.segmenter(adaptation.stylist.draw(style, epsilon)), labels[:, 0])
 
-        return compute_segmentation_loss(
-            bundle.segmenter(adaptation.rain.stylise(content, code, epsilon)), labels[:, 0]
-        )
-
-    epsilon = adaptation.epsilon.clone().requires_grad_(True)
-    easy = measure_loss(epsilon)
-    easy.backward()
-    adaptation._move_epsilon(epsilon)
-    assert measure_loss(adaptation.epsilon) > easy
+    easy = adaptation.stylist.draw_epsilon(style)
+    hard = adaptation.stylist.harden(style, easy, labels[:, 0], bundle.segmenter)
+    assert measure_loss(hard) > measure_loss(easy)
 
 
-def test_epsilon_stays_fixed_in_the_warm_up(bundle, shifted) -> None:
+def test_epsilon_stays_as_it_was_drawn_in_the_warm_up(bundle, shifted) -> None:
     settings = AdaptationSettings(steps=4, warmup_share=1.0, tissue_share=0.0)
     adaptation = Adaptation(bundle, shifted[0], "fuda", settings, CPU, 0)
-    adaptation._move_epsilon = lambda epsilon: pytest.fail("eps moved during the warm-up")
+    adaptation.stylist.harden = lambda *_: pytest.fail("eps moved during the warm-up")
     adaptation.run()
+
+
+@pytest.mark.parametrize("seed", [2**63 - 1, 2**64 + 5, -1])
+def test_any_whole_number_is_a_seed_of_its_own(bundle, shifted, seed) -> None:
+    settings = AdaptationSettings(steps=1, runs=1)
+    own, other = (adapt(bundle, shifted[0], "confuda", settings, CPU, s).losses for s in (seed, abs(seed) % 2**32))
+    assert own != other
 
 
 def test_a_report_that_cancels_stops_at_once(bundle, shifted) -> None:

@@ -71,6 +71,7 @@ def test_shipped_bundle_is_whole_small_and_says_what_it_is() -> None:
         ({"class_weights": [1, 4, 1]}, "class_weights"),
         ({"class_weights": [1, 0, 1, 1]}, "class_weights"),
         ({"class_weights": [1, "4", 1, 1]}, "class_weights"),
+        ({"scar_weights": [1, 4, 1]}, "scar_weights"),
         ({"views": 3}, "views"),
         ({"views": "8"}, "views"),
         ({"views": [4]}, "views"),

@@ -119,7 +119,7 @@ def check_that_terms_pull(adaptation) -> None:
     """
     source, labels = adaptation._draw_source()
     target, augmented, motion, *_ = adaptation._draw_target()
-    stylised = adaptation._stylise(source, labels, adaptation.epsilon).detach()
+    stylised, _ = adaptation._stylise(source, labels, labels[:, 0], progress=0.0)
     parameters = list(adaptation.network.parameters())
     banked = adaptation._look([source])[0].features.detach()
 

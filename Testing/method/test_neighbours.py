@@ -131,10 +131,10 @@ def test_source_samples_come_with_the_labels_of_each_channel(between) -> None:
         assert (labels[:, 0] != labels[:, 2]).any()
 
 
-def test_copies_of_the_target_move_as_the_grid_says_in_every_channel(between, plain) -> None:
+def test_copies_of_the_target_move_as_the_grid_says_in_every_channel(between, plain, monkeypatch) -> None:
+    monkeypatch.setattr("confuda.adaptation.loop.change_contrast", lambda dice, images, random: images)
     target = join_neighbours(plain[0], 3)
     adaptation = Adaptation(between, target, "fuda", TINY, CPU, 0)
-    adaptation._change = lambda dice, images: images
     drawn, copies, motion, _, _ = adaptation._draw_target()
     assert drawn.shape == copies.shape == (2, 3, 64, 64)
     for channel in range(3):
@@ -149,7 +149,8 @@ def test_rain_gives_all_channels_of_a_sample_one_style(between, plain) -> None:
     image = torch.from_numpy(plain[0][2])[None, None].expand(2, 3, -1, -1)
     labels = torch.from_numpy(plain[1][2]).long()[None, None].expand(2, 3, -1, -1)
     # The toy RAIN was never trained: only a style that lies far off shows.
-    styled = adaptation._stylise(image, labels, 100 * adaptation.epsilon)
+    style = adaptation.stylist.choose_styles(image, labels, CPU).rain
+    styled = adaptation.stylist.draw(style, 100 * adaptation.stylist.draw_epsilon(style))
     assert styled.shape == (2, 3, 64, 64)
     for channel in (0, 2):
         torch.testing.assert_close(styled[:, channel], styled[:, 1], atol=1e-5, rtol=0)

@@ -163,7 +163,7 @@ volume = host.loadVolume(Path(folder) / "Resources" / "SampleData" / "SimulatedL
 steps = []
 node = widget.logic.adaptAndSegment(
     volume,
-    settings={"steps": 2},
+    settings={"steps": 2, "strength": 1.0},
     onProgress=lambda progress: steps.append(progress.step) if progress.stage == "adapt" else None,
 )
 program = "import confuda.bundle.format as b; print(b.__file__); print(b.SHIPPED_BUNDLE)"

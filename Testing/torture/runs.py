@@ -38,11 +38,11 @@ class Place:
 
     def describe_job(self, **fields: Any) -> Dict[str, Any]:
         job = {"volume": str(self.volume), "output": str(self.output), "bundle": str(share_toy_bundle())}
-        return {**job, "device": "cpu", "settings": {"steps": 2}, **fields}
+        return {**job, "device": "cpu", "settings": {"steps": 2, "strength": 1.0}, **fields}
 
     def list_arguments(self, *more: str, steps: int = 2) -> List[str]:
         fixed = ["adapt", str(self.volume), "-o", str(self.output), "--bundle", str(share_toy_bundle())]
-        return [*fixed, "--device", "cpu", "--set", f"steps={steps}", *more]
+        return [*fixed, "--device", "cpu", "--set", f"steps={steps}", "--set", "strength=1", *more]
 
     def check_untouched(self) -> None:
         """The earlier output is there byte for byte, and nothing else is, here or in the temporary folder."""

@@ -67,7 +67,7 @@ def test_command_is_cancelled(stage, how, place, seen) -> None:
 @pytest.mark.slow
 def test_worker_is_cancelled_while_it_listens(place, seen) -> None:
     """Cancel in the middle of adaptation: code 130, and nothing left."""
-    run = start_worker(place, settings={"steps": 100000})
+    run = start_worker(place, settings={"steps": 100000, "strength": 1.0})
     run.wait_for('"adapt"', "answer")
     run.send("cancel")
     assert run.finish() == 130

@@ -18,7 +18,7 @@ TRUTH = SAMPLE.with_name("SimulatedLGE-truth.seg.nrrd")
 LARGEST_LOSS_OF_DICE = 0.03
 """What a kept adaptation may cost on the sample: losses of 0.02 to 0.04 are known to go unseen."""
 
-RUIN = {"runs": 1, "steps": 6}
+RUIN = {"runs": 1, "steps": 6, "strength": 1}
 """A wrong setting does its harm in a few steps of a single run."""
 
 

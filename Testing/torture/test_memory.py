@@ -11,7 +11,7 @@ from Testing.toy_bundle import share_toy_bundle
 GLIBC_GIVES_BACK = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
 """What is freed leaves the address space too, as it leaves the memory that the limit stands for."""
 
-BIG_STEP = ("--set", "source_batch=128", "--set", "target_batch=128", "--set", "steps=1")
+BIG_STEP = ("--set", "source_batch=128", "--set", "target_batch=128", "--set", "steps=1", "--set", "strength=1")
 """Needs about 0.9 GB of address space; a step of half as many images fits into 0.7 GB."""
 
 
@@ -80,7 +80,7 @@ def run_job_in(place, **fields):
         def warning(self, message):
             warnings.append(message)
 
-    job = Job(place.volume, place.output, bundle=share_toy_bundle(), settings={"steps": 2}, **fields)
+    job = Job(place.volume, place.output, bundle=share_toy_bundle(), settings={"steps": 2, "strength": 1.0}, **fields)
     return run_job(job, Listener()), warnings
 
 

@@ -32,7 +32,17 @@ def test_the_same_job_again(tmp_path, seen) -> None:
             "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": str(threads),
             "PYTHONHASHSEED": str(hash_seed),
         }
-        arguments = [str(SAMPLE), "-o", str(tmp_path / name), "--preset", "fast", "--set", "steps=6"]
+        arguments = [
+            str(SAMPLE),
+            "-o",
+            str(tmp_path / name),
+            "--preset",
+            "fast",
+            "--set",
+            "steps=6",
+            "--set",
+            "strength=1",
+        ]
         ended = subprocess.run(
             [sys.executable, "-m", "confuda", "adapt", *arguments, "--device", "cpu", "--seed", "5", "--json"],
             env=environment,

@@ -7,22 +7,21 @@ segmenter. No label of the target is used anywhere.
 
 import copy
 from dataclasses import dataclass, field
-from typing import Callable, Dict, List, Optional, Tuple, cast
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from confuda.adaptation.methods import METHOD_CLASSES
 from confuda.adaptation.methods.base import Method, ViewOutput, Views, decay_rate
 from confuda.adaptation.settings import AdaptationSettings
 from confuda.adaptation.styles import TissueStyle
+from confuda.adaptation.stylising import Stylist, change_contrast
 from confuda.bundle.format import Bundle
 from confuda.device import compute_in_mixed_precision, to_device
-from confuda.imaging.disturbance import disturb
-from confuda.imaging.random_contrast import map_intensity
 from confuda.imaging.random_geometry import draw_grid, warp, warp_labels
 from confuda.imaging.random_settings import Dice, RandomSettings
 from confuda.imaging.randomisation import randomise
@@ -49,9 +48,6 @@ COPY_RANDOM = RandomSettings(
 )
 """Motion and disturbance of the augmented target copy ("heavy augmentations", section 3.1)."""
 
-COPY_MAP = 0.3
-"""Share of the copies, and of the images in tissue style, whose intensities are mapped at random."""
-
 DROPOUT_SHARE = 0.1
 """Share of the pixels, in blocks of 8 x 8, that random dropout blanks in the augmented target copy."""
 
@@ -64,6 +60,14 @@ class AdaptationResult:
     network: DRUNet
     steps: int
     losses: List[Dict[str, float]] = field(default_factory=list)
+
+
+class Answer(NamedTuple):
+    """What a network says about the target's slices, (K, T, H, W) float32: soft labels that no class weight has
+    changed, and those whose largest class is the label, weighed and tidied."""
+
+    soft: np.ndarray
+    cleaned: np.ndarray
 
 
 StepReport = Callable[[int, int, Dict[str, float], DRUNet], None]
@@ -80,7 +84,8 @@ class Adaptation:
         method: name of the method.
         settings: see :class:`AdaptationSettings`.
         device: where to compute.
-        seed: of everything random.
+        seed: of everything random, any whole number. run: of several with one seed, each draws something else.
+        answer: of the bundle's network about ``target``, where it is known; otherwise it is asked when it is needed.
     """
 
     def __init__(
@@ -91,16 +96,19 @@ class Adaptation:
         settings: AdaptationSettings,
         device: torch.device,
         seed: int,
+        run: int = 0,
+        answer: Optional[Answer] = None,
     ) -> None:
-        torch.manual_seed(seed)
+        # One stream each: at the same seed all methods see the same source and target images, whatever else they draw.
+        own, *streams = draw_streams(seed, run, 4)
+        torch.manual_seed(own)
+        self.source_dice, self.target_dice, style_dice = (
+            Dice(torch.Generator().manual_seed(state)) for state in streams
+        )
         self.settings = settings
         self.device = device
         self.bundle = bundle
-        # One stream each: at the same seed all methods see the same source and target images, whatever else they draw.
-        self.source_dice, self.target_dice, self.style_dice = (
-            Dice(torch.Generator().manual_seed(int(state)))
-            for state in np.random.SeedSequence(abs(seed)).generate_state(3)
-        )
+        self.answer = answer
         self.target = torch.from_numpy(np.ascontiguousarray(target, dtype=np.float32))
         if self.target.dim() == 3:
             self.target = self.target[:, None].expand(-1, bundle.segmenter.channels, -1, -1)
@@ -109,14 +117,15 @@ class Adaptation:
         self.averaged = AveragedModel(
             self.network, multi_avg_fn=get_ema_multi_avg_fn(settings.average_decay), use_buffers=True
         )
-        self.rain = copy.deepcopy(bundle.rain).to(device)
+        self.rain = copy.deepcopy(bundle.rain).to(device).requires_grad_(False)
+        self.stylist = Stylist(self.rain, self.target, settings, style_dice, COPY_RANDOM)
         self.method: Method = METHOD_CLASSES[method](settings, copy.deepcopy(bundle.bank).to(device))
         self.method.networks.to(device)
+        self.mixes_images = any(isinstance(part, nn.BatchNorm2d) for part in self.network.modules())
+        self.trains_rain = settings.lambda_rain > 0 and self.method.uses_style
         self.optimizer = self._make_optimizer()
-        self.epsilon = self.style_dice.normal((settings.source_batch, self.rain.latent))
         self.pseudo_labels: Optional[Tensor] = None
         self.trust: Optional[Tensor] = None
-        self.tissue: Optional[TissueStyle] = None
 
     def run(self, report: Optional[StepReport] = None) -> AdaptationResult:
         """All steps."""
@@ -124,7 +133,7 @@ class Adaptation:
         self.network.train()
         for step in range(self.settings.steps):
             if step % self.settings.refresh_every == 0:
-                self._look_at_target()
+                self._look_at_target(step)
             losses = self._take_step(step)
             result.losses.append(losses)
             if report is not None:
@@ -134,32 +143,40 @@ class Adaptation:
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         settings = self.settings
+        trained: List[nn.Parameter] = list(self.network.parameters())
+        if self.trains_rain:
+            # The encoder is the fixed frame in which styles and contents are measured.
+            for part in (self.rain.decoder, self.rain.style):
+                trained += part.requires_grad_(True).parameters()
         if settings.optimizer == "sgd":
-            return torch.optim.SGD(self.network.parameters(), settings.learning_rate, momentum=0.9, weight_decay=5e-4)
-        return torch.optim.AdamW(self.network.parameters(), settings.learning_rate, weight_decay=1e-4)
+            return torch.optim.SGD(trained, settings.learning_rate, momentum=0.9, weight_decay=5e-4)
+        return torch.optim.AdamW(trained, settings.learning_rate, weight_decay=1e-4)
 
     def _get_averaged(self) -> DRUNet:
         return cast(DRUNet, self.averaged.module)
 
     @torch.no_grad()
-    def _look_at_target(self) -> None:
+    def _look_at_target(self, step: int = 0) -> None:
         """Renew what the averaged network says about the target: pseudo-labels, their trust, and the tissue style."""
         by_tissue = self.method.uses_style and self.settings.tissue_share > 0
         if not self.method.uses_target or not (by_tissue or self.settings.lambda_self > 0):
             return
-        predictor = Predictor(self._get_averaged(), self.bundle.class_weights)
-        probabilities = predictor.weigh(predictor.predict(self.target.numpy()))
-        cleaned = torch.from_numpy(clean_up(probabilities)).transpose(0, 1)
-        original = torch.from_numpy(probabilities).transpose(0, 1)
-        best, label = cleaned.max(dim=1)
+        if step > 0 or self.answer is None:
+            predictor = Predictor(self._get_averaged(), self.bundle.class_weights)
+            own = predictor.predict(self.target.numpy())
+            answer = Answer(own, clean_up(predictor.weigh(own)))
+            self.answer = self.answer or answer
+        else:
+            answer = self.answer
+        soft, cleaned = (torch.from_numpy(part).transpose(0, 1) for part in answer)
+        label = cleaned.argmax(dim=1)
         self.pseudo_labels = label
-        # Pixels that clean-up changed are no examples of any class.
-        agreed = label == original.argmax(dim=1)
-        self.trust = ((best >= self.settings.confidence) & agreed).float()
+        # The network's own confidence: pixels that a class weight or the clean-up made what they are are no example.
+        trusted = soft.gather(1, label[:, None])[:, 0] >= self.settings.confidence
+        self.trust = trusted.float()
         if by_tissue:
-            self.tissue = TissueStyle(
-                self.target[:, self.middle], cleaned * self.trust[:, None], self.settings.confidence
-            )
+            sure = F.one_hot(label, soft.shape[1]).permute(0, 3, 1, 2) * self.trust[:, None]
+            self.stylist.tissue = TissueStyle(self.target[:, self.middle], sure, self.settings.confidence)
 
     def _take_step(self, step: int) -> Dict[str, float]:
         settings, device = self.settings, self.device
@@ -167,20 +184,21 @@ class Adaptation:
         self._set_learning_rate(progress)
         images, labels = self._draw_source()
         target, augmented, motion, copy_labels, copy_trust = self._draw_target()
-        adversarial = self.method.uses_style and progress >= settings.warmup_share and settings.epsilon_step > 0
-        if not adversarial:
-            self.epsilon = self.style_dice.normal(tuple(self.epsilon.shape))
-        epsilon = self.epsilon.to(device).requires_grad_(adversarial)
         source = randomise(self.source_dice, images, labels, SOURCE_RANDOM) if settings.randomise_source else images
         labels_here = labels[:, self.middle].to(device)
 
+        losses: Dict[str, Tensor] = {}
         with compute_in_mixed_precision(device):
-            stylised = self._stylise(images, labels, epsilon) if self.method.uses_style else images[:0].to(device)
+            stylised = images[:0].to(device)
+            if self.method.uses_style:
+                stylised, rain_loss = self._stylise(images, labels, labels_here, progress)
+                losses.update(rain_loss)
             shown = self._look([source.to(device), stylised, target.to(device), augmented.to(device)])
         views = Views(labels_here, shown[0], shown[1], shown[2], shown[3], motion.to(device), progress)
-        losses = {"source": compute_segmentation_loss(views.source.logits.float(), labels_here)}
+        share = 0.5 if settings.mean_over_domains and self.method.uses_style else 1.0
+        losses["source"] = share * compute_segmentation_loss(views.source.logits.float(), labels_here)
         if self.method.uses_style:
-            losses["stylised"] = compute_segmentation_loss(views.stylised.logits.float(), labels_here)
+            losses["stylised"] = share * compute_segmentation_loss(views.stylised.logits.float(), labels_here)
         losses.update(self.method.compute_terms(views))
         if copy_labels is not None and copy_trust is not None and settings.lambda_self > 0:
             own = compute_segmentation_loss(
@@ -190,11 +208,10 @@ class Adaptation:
         total = torch.stack(list(losses.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        if settings.gradient_clip > 0:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.gradient_clip)
         self.optimizer.step()
         self.averaged.update_parameters(self.network)
-        if adversarial:
-            self._move_epsilon(epsilon)
         reported = {"total": total.detach(), **losses, **self.method.update_own_networks(views.detach())}
         return dict(zip(reported, torch.stack([value.detach() for value in reported.values()]).tolist()))
 
@@ -225,7 +242,7 @@ class Adaptation:
         chosen = dice.integers((self.settings.target_batch,), len(self.target))
         target = self.target[chosen]
         grid = self._draw_grid(dice, target, target.shape[-1], COPY_RANDOM)
-        augmented = _drop_blocks(dice, self._change(dice, warp(target, grid)))
+        augmented = _drop_blocks(dice, change_contrast(dice, warp(target, grid), COPY_RANDOM))
         motion = grid.reshape(*target.shape[:2], *grid.shape[1:])[:, self.middle]
         if self.pseudo_labels is None or self.trust is None:
             return target, augmented, motion, None, None
@@ -233,57 +250,46 @@ class Adaptation:
         trust = warp_labels(self.trust[chosen][:, None], motion)[:, 0]
         return target, augmented, motion, labels, trust.float()
 
-    @staticmethod
-    def _change(dice: Dice, images: Tensor) -> Tensor:
-        """Images (B, C, H, W) as another scan of the same contrast might be."""
-        mapped = torch.where(dice.chance(len(images), COPY_MAP), map_intensity(dice, images), images)
-        return disturb(dice, mapped, COPY_RANDOM)
-
-    def _stylise(self, images: Tensor, labels: Tensor, epsilon: Tensor) -> Tensor:
-        """Source samples (B, C, H, W) in the target's style: by RAIN, the last ``tissue_share`` of them by tissue
-        style."""
-        count, channels = images.shape[:2]
-        by_tissue = int(round(self.settings.tissue_share * count)) if self.tissue is not None else 0
-        by_rain = count - by_tissue
-        parts = []
-        if by_rain:
-            # RAIN takes single slices; all slices of a sample get the same style.
-            here = images[:by_rain].to(self.device).flatten(0, 1)[:, None]
-            chosen = self.style_dice.integers((by_rain,), len(self.target))
+    def _stylise(
+        self, images: Tensor, labels: Tensor, labels_here: Tensor, progress: float
+    ) -> Tuple[Tensor, Dict[str, Tensor]]:
+        """Source samples (B, C, H, W) in the target's style, and RAIN's loss where it is trained along."""
+        batch = self.stylist.choose_styles(images, labels, self.device)
+        parts, losses = [], {}
+        if batch.rain is not None:
+            epsilon = self.stylist.draw_epsilon(batch.rain)
+            if self.trains_rain:
+                rain_losses = self.rain.compute_losses(batch.rain.images, batch.rain.styles, epsilon)
+                losses["rain"] = self.settings.lambda_rain * rain_losses["total"]
+            if self.settings.epsilon_step > 0 and progress >= self.settings.warmup_share:
+                epsilon = self.stylist.harden(batch.rain, epsilon, labels_here[: len(epsilon)], self.network)
             with torch.no_grad():
-                content = self.rain.encoder(here)[-1]
-                code = self.rain.encode_style(self.target[chosen, self.middle][:, None].to(self.device))
-                # What the decoder loses even with the image's own style: fine edges, where the labels change.
-                detail = here - self.rain.decoder(content).float() if self.settings.keep_detail else 0.0
-            code = type(code)(*(part.repeat_interleave(channels, 0) for part in code))
-            noise = epsilon[:by_rain].repeat_interleave(channels, 0)
-            styled = self.rain.stylise(content.float(), code, noise).float()
-            parts.append((styled + detail).clamp(0, 1)[:, 0].unflatten(0, (by_rain, channels)))
-        if by_tissue and self.tissue is not None:
-            styled = self.tissue.apply(self.style_dice, images[by_rain:], labels[by_rain:])
-            parts.append(self._change(self.style_dice, styled).to(self.device))
-        return torch.cat(parts)
+                parts.append(self.stylist.draw(batch.rain, epsilon))
+        if batch.tissue is not None:
+            parts.append(batch.tissue)
+        return torch.cat(parts), losses
 
-    def _look(self, kinds: List[Tensor]) -> List[ViewOutput]:
-        """All kinds of image through the network in one pass."""
-        images = torch.cat(kinds).contiguous(memory_format=torch.channels_last)
-        encoded = self.network.encode(images)
-        features = self.network.decode(encoded)
-        logits = self.network.classifier(features)
+    def _look(self, kinds: Sequence[Tensor]) -> List[ViewOutput]:
+        """All kinds of image through the network: in one go, or, where a batch has statistics of its own, kind by
+        kind, as there would be no source and no target in the statistics of their mixture."""
+        if self.mixes_images:
+            return [self._look_at(kind) for kind in kinds]
+        whole = self._look_at(torch.cat(list(kinds)))
         sizes = [len(kind) for kind in kinds]
-        return [ViewOutput(*parts) for parts in zip(*(whole.split(sizes) for whole in (encoded[-1], features, logits)))]
+        return [ViewOutput(*parts) for parts in zip(*(part.split(sizes) for part in whole))]
 
-    @torch.no_grad()
-    def _move_epsilon(self, epsilon: Tensor) -> None:
-        """One step of eps up the gradient of the loss: the next stylised images are harder (section 2.1)."""
-        if epsilon.grad is None:  # All images of this step had tissue style.
-            return
-        gradient = epsilon.grad.float().cpu()
-        length = gradient.norm(dim=1, keepdim=True)
-        moved = self.epsilon + self.settings.epsilon_step * gradient / length.clamp_min(1e-12)
-        # RAIN has seen no style beyond this radius.
-        most = 1.5 * self.epsilon.shape[1] ** 0.5
-        self.epsilon = moved * (most / moved.norm(dim=1, keepdim=True).clamp_min(most))
+    def _look_at(self, images: Tensor) -> ViewOutput:
+        encoded = self.network.encode(images.contiguous(memory_format=torch.channels_last))
+        features = self.network.decode(encoded)
+        return ViewOutput(encoded[-1], features, self.network.classifier(features))
+
+
+def draw_streams(seed: int, run: int, count: int) -> List[int]:
+    """Seeds of ``count`` independent streams of random numbers, for any whole ``seed`` and for each ``run`` others."""
+    folded = 2 * seed if seed >= 0 else -2 * seed - 1
+    states = np.random.SeedSequence((folded, run)).generate_state(count, np.uint64)
+    # torch takes 63 bits.
+    return [int(state) >> 1 for state in states]
 
 
 def _drop_blocks(dice: Dice, images: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Callable, Dict, List, Optional, Sequence
 import numpy as np
 import torch
 
-from confuda.adaptation.loop import Adaptation, AdaptationResult, StepReport
+from confuda.adaptation.loop import Adaptation, AdaptationResult, Answer, StepReport
 from confuda.adaptation.settings import AdaptationSettings
 from confuda.bundle.format import Bundle
 from confuda.device import CPU, release_memory
@@ -24,6 +24,7 @@ def adapt(
     seed: int = 0,
     report: Optional[StepReport] = None,
     warn: Optional[Callable[[str], None]] = None,
+    answer: Optional[Answer] = None,
 ) -> AdaptationResult:
     """Adapt the bundle's network to ``target`` slices (T, H, W) in [0, 1]; see :class:`Adaptation`.
 
@@ -37,7 +38,7 @@ def adapt(
     settings = settings or AdaptationSettings()
     while True:
         try:
-            return _average_runs(bundle, target, method, settings, device or CPU, seed, report)
+            return _average_runs(bundle, target, method, settings, device or CPU, seed, report, answer)
         except (MemoryError, RuntimeError) as error:
             if max(settings.source_batch, settings.target_batch) == 1 or not is_out_of_memory(error):
                 raise
@@ -59,6 +60,7 @@ def _average_runs(
     device: torch.device,
     seed: int,
     report: Optional[StepReport],
+    answer: Optional[Answer],
 ) -> AdaptationResult:
     count = min(settings.runs, settings.steps)
     done = 0
@@ -70,11 +72,11 @@ def _average_runs(
     results = []
     for number in range(count):
         steps = settings.steps // count + (number < settings.steps % count)
-        # Adaptations with different seeds never share the seed of a run.
-        run = Adaptation(
-            bundle, target, method, dataclasses.replace(settings, steps=steps), device, seed * count + number
-        )
+        own = dataclasses.replace(settings, steps=steps)
+        run = Adaptation(bundle, target, method, own, device, seed, number, answer)
         results.append(run.run(tell if report is not None else None))
+        # What the bundle's network says of the target is the same in each run.
+        answer = run.answer
         done += steps
     networks = [result.network for result in results]
     network = _average(networks) if count > 1 else networks[0]

@@ -36,7 +36,12 @@ class AdaptationSettings:
     targets, as many as targets). learning_rate with optimizer "adamw" or "sgd".
     average_decay: of the running average of the weights that is kept in the end; 0 keeps the last weights.
     warmup_share: share of the steps in which eps stays random and the contrastive terms ramp up.
-    epsilon_step: length of an eps step against the segmenter, in standard deviations of the style code.
+    epsilon_step: length of the step of eps against the segmenter, in standard deviations of the style code.
+    lambda_rain: weight of L_RAIN, by which RAIN's decoder and style code are trained along; 0 keeps them as they are.
+    mean_over_domains: the segmentation losses on source and on stylised images are averaged instead of summed.
+    stylised_in_bank: the source centroids are those of source and stylised images together.
+    gradient_clip: norm to which the segmenter's gradient is cut; 0 cuts nothing.
+    plain_prediction: the adapted network is asked for one view, and nothing of our own is done to its answer.
     lambda_contrast, lambda_norm, lambda_consistency: weights of MPCCL, CNR (equation (4)) and of FUDA's consistency.
     temperature, partitions: tau and P. include_background, relative_norm, mean_over_classes, gradient_through_weights,
     minimum_mass: see ``confuda.losses.contrastive``.
@@ -62,6 +67,11 @@ class AdaptationSettings:
     average_decay: float = 0.95
     warmup_share: float = 0.3
     epsilon_step: float = 0.5
+    lambda_rain: float = 0.0
+    mean_over_domains: bool = False
+    stylised_in_bank: bool = False
+    gradient_clip: float = 5.0
+    plain_prediction: bool = False
     lambda_contrast: float = 0.05
     lambda_norm: float = 0.05
     lambda_consistency: float = 0.05
@@ -111,12 +121,15 @@ _BRISK: Dict[str, Any] = {
     "learning_rate": 2e-3,
     "average_decay": 0.85,
     "refresh_every": 10,
+    # On doubtful volumes, the only ones that are adapted to, ten times the weights that sure ones would bear.
+    "lambda_contrast": 0.5,
+    "lambda_norm": 0.5,
 }
 
 PRESETS: Dict[str, AdaptationSettings] = {
-    "fast": AdaptationSettings(steps=20, runs=2, **_BRISK),
-    "balanced": AdaptationSettings(steps=40, runs=4, **_BRISK),
-    "thorough": AdaptationSettings(steps=120, runs=12, **_BRISK),
+    "fast": AdaptationSettings(steps=10, runs=1, **_BRISK),
+    "balanced": AdaptationSettings(steps=20, runs=2, **_BRISK),
+    "thorough": AdaptationSettings(steps=60, runs=6, **_BRISK),
     # As published, term by term: SGD at the rate of the second half, lambda 1 and 0.5, RAIN alone, nothing of our own.
     "paper": AdaptationSettings(
         steps=200,
@@ -126,6 +139,11 @@ PRESETS: Dict[str, AdaptationSettings] = {
         optimizer="sgd",
         learning_rate=2.5e-4,
         average_decay=0.0,
+        lambda_rain=1.0,
+        mean_over_domains=True,
+        stylised_in_bank=True,
+        gradient_clip=0.0,
+        plain_prediction=True,
         lambda_contrast=1.0,
         lambda_norm=0.5,
         relative_norm=False,

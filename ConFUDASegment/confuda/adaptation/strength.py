@@ -1,29 +1,45 @@
-"""How strongly to adapt to a volume, by need: where the network is sure there is little to gain, and something to lose.
+"""How strongly to adapt to a volume, by need: a sure network has nothing to gain, and something to lose.
 
-The measure needs no label: the mean entropy of the network's own answer where it sees heart. On volumes of ACDC, M&Ms
-and MS-CMRSeg it follows the error (docs/results.md); what adaptation gains on doubtful volumes it may lose on sure
-ones.
+The measures need no label: how far the network's views agree, and whether the wall that it sees is closed. What
+adaptation gains, and where, is in docs/results.md.
 """
 
-import dataclasses
-from typing import Sequence
+from typing import NamedTuple, Sequence
 
 import numpy as np
 
 from confuda.adaptation.settings import AdaptationSettings
+from confuda.inference.acceptance import Opinion, measure_enclosure
 
-SURE, DOUBTFUL = 0.09, 0.13
-"""Entropy (0 to 1) up to which a network is sure, and from which it is doubtful enough for the whole strength."""
+SURE = 0.915
+"""Agreement of the views (mean Dice of two of them) from which the network is sure."""
 
-LEAST_STRENGTH = 0.1
+OPEN_WALL = 0.85
+"""Share of the left ventricle's outline that borders on muscle below which its wall is open."""
 
 
-def choose_strength(settings: AdaptationSettings, entropies: Sequence[float]) -> AdaptationSettings:
-    """``settings`` with a strength, where they leave it to the volumes.
+class Need(NamedTuple):
+    """strength: what the learning rate is multiplied by, 0 for no adaptation; reason: why, the end of a sentence;
+    must_gain: whether the adapted network is kept only where it is better by what can be measured without labels."""
 
-    entropies: the mean entropy of the source network's answer on each volume that is adapted to, 0 to 1.
+    strength: float
+    reason: str
+    must_gain: bool = False
+
+
+def rate_need(settings: AdaptationSettings, opinions: Sequence[Opinion]) -> Need:
+    """The strength that ``settings`` ask for, or else the one that the volumes need.
+
+    opinions: of the source network, about each volume that is adapted to.
     """
     if settings.strength > 0:
-        return settings
-    doubt = (float(np.mean(entropies)) - SURE) / (DOUBTFUL - SURE)
-    return dataclasses.replace(settings, strength=round(float(np.clip(doubt, LEAST_STRENGTH, 1.0)), 3))
+        return Need(settings.strength, "it was asked for")
+    if not opinions:
+        return Need(1.0, "nothing is known of the need")
+    enclosure = min(measure_enclosure(opinion.probabilities.argmax(axis=0)) for opinion in opinions)
+    if enclosure < OPEN_WALL:
+        return Need(1.0, f"the wall is open: {enclosure:.0%} of the outline of LV borders on muscle", must_gain=True)
+    agreement = float(np.mean([opinion.agreement for opinion in opinions]))
+    if agreement < SURE:
+        return Need(1.0, f"the network is in doubt: its views agree by {agreement:.2f}", must_gain=True)
+    return Need(0.0, f"the network is sure: its views agree by {agreement:.2f}")

@@ -73,6 +73,8 @@ def _run_adapt(arguments: argparse.Namespace) -> int:
     else:
         volumes = ", ".join(f"{name} {value:.1f} mL" for name, value in summary["volumes_ml"].items())
         print(f"{summary['output']}: {volumes} ({summary['seconds']['total']:.0f} s)")
+        if summary.get("adaptation"):
+            print(summary["adaptation"]["text"])
     return 0
 
 

@@ -70,9 +70,10 @@ def _check_numbers(description: Dict[str, Any], path: Path) -> None:
         raise BundleError(f"{path}: spacing_mm must lie between 0.3 and 5.")
     if not _is_whole(crop) or not 32 <= crop <= 1024 or crop % DOWNSAMPLING:
         raise BundleError(f"{path}: crop must be a multiple of {DOWNSAMPLING} between 32 and 1024.")
-    weights = description.get("class_weights", [1] * len(CLASS_NAMES))
-    if not isinstance(weights, list) or len(weights) != len(CLASS_NAMES) or not all(map(_is_weight, weights)):
-        raise BundleError(f"{path}: class_weights must be {len(CLASS_NAMES)} numbers between 0.01 and 100.")
+    for name in ("class_weights", "scar_weights"):
+        weights = description.get(name, [1] * len(CLASS_NAMES))
+        if not isinstance(weights, list) or len(weights) != len(CLASS_NAMES) or not all(map(_is_weight, weights)):
+            raise BundleError(f"{path}: {name} must be {len(CLASS_NAMES)} numbers between 0.01 and 100.")
     segmenter, rain = description.get("segmenter"), description.get("rain")
     if not isinstance(segmenter, dict) or not isinstance(rain, dict):
         raise BundleError(f"{path}: the settings of the networks are missing.")

@@ -95,6 +95,11 @@ class Bundle:
         return [float(weight) for weight in self.description.get("class_weights", [1] * len(CLASS_NAMES))]
 
     @property
+    def scar_weights(self) -> List[float]:
+        """What comes on top where a volume shows bright scar; see ``confuda.inference.scar_weights``."""
+        return [float(weight) for weight in self.description.get("scar_weights", [1] * len(CLASS_NAMES))]
+
+    @property
     def views(self) -> int:
         """How many of a square's eight symmetries the answer about a volume is averaged over: 1, 4 (flips) or 8."""
         return int(self.description.get("views", MOST_VIEWS))

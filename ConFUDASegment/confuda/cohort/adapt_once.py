@@ -15,6 +15,7 @@ from confuda.cohort.case import stage_volume, use_threads
 from confuda.cohort.failure import hide_parts, tell_no_names
 from confuda.cohort.volumes import CohortVolume
 from confuda.errors import BundleError, InputError, explain_memory_errors
+from confuda.inference.acceptance import LEAST_GAIN_OF_AGREEMENT
 from confuda.io.volume_file import read_volume
 from confuda.privacy import hide_paths
 from confuda.result import Look
@@ -102,6 +103,12 @@ def _adapt(task: AdaptOnceTask) -> AdaptOnceResult:
         verdicts = [segmenter.judge(look, adapted) for look in looks]
         reasons = [verdict.reason for verdict in verdicts if not verdict.accepted]
         accepted = 2 * len(reasons) <= len(verdicts)
+        before, after = (
+            float(np.mean([opinion.agreement for opinion in opinions]))
+            for opinions in ([look.need_opinion() for look in looks], [verdict.opinion for verdict in verdicts])
+        )
+        if accepted and adapted.need.must_gain and after < before + LEAST_GAIN_OF_AGREEMENT:
+            accepted, reasons = False, [f"the views agree no better with it ({before:.2f} before, {after:.2f} after)"]
         warnings = [*segmenter.warnings, *left_out]
         if not accepted:
             warnings.append(f"The adaptation was not kept, since {reasons[0]}: the source network segments the cohort.")

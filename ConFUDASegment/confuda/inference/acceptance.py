@@ -17,7 +17,9 @@ from confuda.inference.prediction import (
     compute_entropy,
     consult_neighbours,
     measure_agreement,
+    weigh_classes,
 )
+from confuda.inference.scar_weights import combine_weights, rate_scar
 from confuda.labels import LV, MYO, STRUCTURES
 from confuda.measure.overlap import measure_dice
 
@@ -44,6 +46,12 @@ SIZES_ML = (0.5, 600.0)
 LARGEST_LOSS_OF_ENCLOSURE = 0.4
 """... where the left ventricle is less enclosed by its muscle by more than this share of its outline."""
 
+LEAST_GAIN_OF_AGREEMENT = 0.015
+LEAST_GAIN_OF_ENCLOSURE = 0.2
+"""Where nobody asked for adaptation in so many words, the adapted network must be the better one: its views agree more
+by this, or a wall that was open is closed by this share of its outline. Of the volumes that adaptation made worse, none
+did either (docs/results.md)."""
+
 LARGEST_LOSS_OF_CONTINUITY = 0.2
 """... where neighbouring slices resemble each other less by more than this (mean Dice)."""
 
@@ -59,6 +67,7 @@ class Opinion:
         voxel_ml: volume of a voxel of ``probabilities``; None where it is not known.
         soft: the soft labels before clean-up; votes: (V, S, H, W) uint8, the label that each view gives. Both are for
             the uncertainty and not needed to judge.
+        scar: how far the volume shows bright scar, 0 to 1; weights: the class weights (K,) that are in ``soft``.
     """
 
     probabilities: np.ndarray
@@ -67,10 +76,18 @@ class Opinion:
     voxel_ml: Optional[float] = None
     soft: Optional[np.ndarray] = None
     votes: Optional[np.ndarray] = None
+    scar: float = 0.0
+    weights: Optional[List[float]] = None
 
     def count_voxels(self) -> Dict[str, int]:
         labels = self.probabilities.argmax(axis=0)
         return {structure.name: int((labels == structure.label).sum()) for structure in STRUCTURES}
+
+    def unweigh(self) -> np.ndarray:
+        """The network's own soft labels (K, S, H, W), before class weights and clean-up."""
+        if self.soft is None or self.weights is None:
+            return self.probabilities
+        return weigh_classes(self.soft, [1 / weight for weight in self.weights])
 
 
 class Anatomy(NamedTuple):
@@ -94,23 +111,30 @@ def form_opinion(
     slices: np.ndarray,
     slice_distance_mm: Optional[float] = None,
     voxel_ml: Optional[float] = None,
+    scar: Optional[float] = None,
 ) -> Opinion:
     """Predict ``slices`` (S, H, W) in the views of ``predictor``, average, weigh and clean up; measure agreement and
     entropy.
 
-    With ``slice_distance_mm`` doubtful pixels heed the neighbouring slices (:func:`consult_neighbours`).
+    With ``slice_distance_mm`` doubtful pixels heed the neighbouring slices (:func:`consult_neighbours`). ``scar``, from
+    0 to 1, says how far the predictor's scar weights count; None reads it from the first view.
     """
     total: torch.Tensor = torch.empty(0)
     given: List[np.ndarray] = []
+    weights: List[float] = []
     # View by view: soft labels of 500 slices in all views at once would take 2 GB.
     for view in predictor.predict_views(slices, predictor.views):
-        given.append(predictor.weigh(view.numpy()).argmax(axis=0).astype(np.uint8))
+        if scar is None:
+            scar = rate_scar(slices, predictor.weigh(view.numpy()).argmax(axis=0))
+        weights = combine_weights(predictor.class_weights, predictor.scar_weights, scar)
+        given.append(weigh_classes(view.numpy(), weights).argmax(axis=0).astype(np.uint8))
         total = total.add_(view) if len(given) > 1 else view.clone()
     votes, mean = np.stack(given), (total / len(predictor.views)).numpy()
     if slice_distance_mm is not None:
         mean = consult_neighbours(mean, slice_distance_mm)
-    mean = predictor.weigh(mean)
-    return Opinion(clean_up(mean), measure_agreement(given), measure_entropy(mean), voxel_ml, soft=mean, votes=votes)
+    mean = weigh_classes(mean, weights)
+    agreement, entropy = measure_agreement(given), measure_entropy(mean)
+    return Opinion(clean_up(mean), agreement, entropy, voxel_ml, mean, votes, scar or 0.0, weights)
 
 
 def measure_entropy(probabilities: np.ndarray) -> float:
@@ -156,8 +180,13 @@ def measure_loss_rise(losses: List[Dict[str, float]]) -> float:
     return float(np.mean(means[-max(1, len(means) // 3) :])) - means[0] if means else 0.0
 
 
-def judge_adaptation(source: Opinion, adapted: Opinion, losses: List[Dict[str, float]]) -> Tuple[bool, str]:
-    """Whether to keep the adapted network, and the reason if not ("" otherwise)."""
+def judge_adaptation(
+    source: Opinion, adapted: Opinion, losses: List[Dict[str, float]], must_gain: bool = False
+) -> Tuple[bool, str]:
+    """Whether to keep the adapted network, and the reason if not ("" otherwise).
+
+    It must not be ruined; with ``must_gain`` it must also be better by what can be measured without labels.
+    """
     if not all(np.isfinite(list(step.values())).all() for step in losses):
         return False, "the losses were not finite"
     if not np.isfinite(adapted.probabilities).all():
@@ -169,7 +198,18 @@ def judge_adaptation(source: Opinion, adapted: Opinion, losses: List[Dict[str, f
     if adapted.entropy > source.entropy + LARGEST_GAIN_OF_ENTROPY:
         return False, "the adapted network is less sure"
     reason = _judge_sizes(source, adapted) or _judge_anatomy(source, adapted)
+    if not reason and must_gain:
+        reason = _judge_gain(source, adapted)
     return not reason, reason
+
+
+def _judge_gain(source: Opinion, adapted: Opinion) -> str:
+    if adapted.agreement >= source.agreement + LEAST_GAIN_OF_AGREEMENT:
+        return ""
+    before, after = (measure_enclosure(opinion.probabilities.argmax(axis=0)) for opinion in (source, adapted))
+    if after >= before + LEAST_GAIN_OF_ENCLOSURE:
+        return ""
+    return f"the views agree no better with it ({source.agreement:.2f} before, {adapted.agreement:.2f} after)"
 
 
 def _judge_sizes(source: Opinion, adapted: Opinion) -> str:

@@ -40,6 +40,8 @@ class Predictor:
         slice_distance_mm: between neighbouring slices; it decides which neighbours a network is shown that asks for
             them.
         views: those whose mean is the answer about a volume.
+        scar_weights: what comes on top of the class weights where a volume shows bright scar; see
+            ``confuda.inference.scar_weights``.
     """
 
     def __init__(
@@ -49,11 +51,13 @@ class Predictor:
         check_cancelled: Optional[Callable[[], None]] = None,
         slice_distance_mm: Optional[float] = None,
         views: Sequence[View] = ALL_VIEWS,
+        scar_weights: Optional[Sequence[float]] = None,
     ) -> None:
         self.network = network
         self.views = views
         self.offset = count_offset(slice_distance_mm) if slice_distance_mm is not None else 1
         self.class_weights = [1.0] * len(CLASS_NAMES) if class_weights is None else class_weights
+        self.scar_weights = [1.0] * len(CLASS_NAMES) if scar_weights is None else scar_weights
         self._check_cancelled = check_cancelled
 
     @torch.no_grad()

@@ -77,7 +77,9 @@ class _Page:
         elif case.adapted is None:
             kind, title = "plain", "The network was not adapted"
             text = (
-                "The segmentation is that of the network as it was trained, since the method “none” was asked for."
+                f"{case.summary['adaptation']['text']} The segmentation is that of the network as it was trained."
+                if case.summary.get("adaptation")
+                else "The segmentation is that of the network as it was trained, since the method “none” was asked for."
                 if case.summary["method"] == "none"
                 else "The segmentation is that of the network as it was trained, since it sees no heart to adapt to."
             )
@@ -87,6 +89,8 @@ class _Page:
                 "The segmentation is that of the adapted network, since no check spoke against it: of its losses, of "
                 "its agreement with itself, of its doubt, of the sizes and shapes that it sees."
             )
+            if case.summary.get("adaptation"):
+                text = f"{case.summary['adaptation']['text']} {text}"
         else:
             kind, title = "bad", "The adaptation was not kept"
             text = f"Reason: {self._tell(case.reason)}. The segmentation is that of the network as it was trained."

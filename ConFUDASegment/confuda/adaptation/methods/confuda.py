@@ -35,7 +35,11 @@ class ConFUDA(FUDA):
     def compute_terms(self, views: Views) -> Dict[str, Tensor]:
         terms = super().compute_terms(views)
         one_hot = encode_labels(views.labels, views.source.logits.shape[1], torch.float32)
-        self.bank.update(compute_centroids(views.source.features.detach(), one_hot))
+        features = views.source.features.detach()
+        if self.settings.stylised_in_bank:
+            features = torch.cat([features, views.stylised.features.detach()])
+            one_hot = torch.cat([one_hot, one_hot])
+        self.bank.update(compute_centroids(features, one_hot))
         parts = self.contrastive(
             views.target.features,
             torch.softmax(views.target.logits.float(), dim=1),
