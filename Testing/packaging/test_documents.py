@@ -156,6 +156,7 @@ def readers_folder(tmp_path_factory, small_bundle_folder):
     sitk.WriteImage(sitk.JoinSeries([volume, volume]), str(folder / "cine.nii.gz"))
     (folder / SAMPLES).mkdir(parents=True)
     sitk.WriteImage(volume, str(folder / SAMPLES / "SimulatedLGE.nrrd"))
+    sitk.WriteImage(sitk.JoinSeries([volume] * 5), str(folder / SAMPLES / "SimulatedCine.seq.nrrd"))
     from confuda.io.segmentation_file import write_segmentation
 
     write_segmentation(truth, folder / SAMPLES / "SimulatedLGE-truth.seg.nrrd")
