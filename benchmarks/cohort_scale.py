@@ -34,6 +34,7 @@ WINDOW = ((60, 170), (90, 210), (2, 6))
 """Of the sample in voxels: four slices around the heart."""
 
 LOOK_EVERY_S = 1.0
+TOLD_LOSSES = 5
 
 
 def make_volumes(folder: Path, count: int) -> None:
@@ -116,6 +117,8 @@ def list_losses(output: Path, volumes: Sequence[str]) -> List[str]:
     if len(rows) != len(volumes):
         losses.append(f"{len(rows)} rows for {len(volumes)} volumes")
     for row in rows:
+        if row["status"] != "done":
+            continue
         path = output / row["segmentation"]
         try:
             sitk.ReadImage(str(path))
@@ -164,7 +167,8 @@ def measure(arguments: argparse.Namespace) -> str:
     }
     write_json(found, arguments.output / "scale.json")
     if losses or process.returncode or not killed_at:
-        raise ConfudaError(f"exit code {process.returncode}, killed after {killed_at}; lost: {'; '.join(losses)}")
+        first = "; ".join(losses[:TOLD_LOSSES])
+        raise ConfudaError(f"exit code {process.returncode}, killed after {killed_at}, {len(losses)} losses: {first}")
     return "\n".join(f"{name}: {value}" for name, value in found.items())
 
 
