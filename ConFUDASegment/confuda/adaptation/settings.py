@@ -32,6 +32,8 @@ class AdaptationSettings:
     time with other random images and styles; the weights that the runs end with are averaged.
     strength: what the learning rate is multiplied by; 0 chooses by need (``confuda.adaptation.strength``), and is 1
     where nothing is known of the need.
+    only_in_doubt: a strength chosen by need is 0 where the network is sure; otherwise it is adapted all the same, and
+    kept only where that helps.
     source_batch, target_batch: images of each kind a step (stylised sources come on top, as many as sources; augmented
     targets, as many as targets). learning_rate with optimizer "adamw" or "sgd".
     average_decay: of the running average of the weights that is kept in the end; 0 keeps the last weights.
@@ -60,6 +62,7 @@ class AdaptationSettings:
     steps: int = 60
     runs: int = 1
     strength: float = 0.0
+    only_in_doubt: bool = True
     source_batch: int = 4
     target_batch: int = 3
     optimizer: str = "adamw"
@@ -129,7 +132,7 @@ _BRISK: Dict[str, Any] = {
 PRESETS: Dict[str, AdaptationSettings] = {
     "fast": AdaptationSettings(steps=10, runs=1, **_BRISK),
     "balanced": AdaptationSettings(steps=20, runs=2, **_BRISK),
-    "thorough": AdaptationSettings(steps=60, runs=6, **_BRISK),
+    "thorough": AdaptationSettings(steps=60, runs=6, only_in_doubt=False, **_BRISK),
     # As published, term by term: SGD at the rate of the second half, lambda 1 and 0.5, RAIN alone, nothing of our own.
     "paper": AdaptationSettings(
         steps=200,

@@ -42,4 +42,6 @@ def rate_need(settings: AdaptationSettings, opinions: Sequence[Opinion]) -> Need
     agreement = float(np.mean([opinion.agreement for opinion in opinions]))
     if agreement < SURE:
         return Need(1.0, f"the network is in doubt: its views agree by {agreement:.2f}", must_gain=True)
-    return Need(0.0, f"the network is sure: its views agree by {agreement:.2f}")
+    if settings.only_in_doubt:
+        return Need(0.0, f"the network is sure: its views agree by {agreement:.2f}")
+    return Need(1.0, f"these settings always try, though its views agree by {agreement:.2f}", must_gain=True)

@@ -30,9 +30,9 @@ METHOD_TEXTS = {
     "none": "no adaptation: the network as it is, in seconds",
 }
 _PRESET_ENDS = {
-    "fast": "about half a minute; a single volume may lose a little by chance",
-    "balanced": "about a minute",
-    "thorough": "two to three minutes",
+    "fast": "a quarter of a minute where the network is in doubt",
+    "balanced": "half a minute where the network is in doubt; otherwise none is needed, and none taken",
+    "thorough": "one to two minutes; tries on every volume, and keeps what is better",
     "paper": "several minutes; the published recipe term by term, for comparison",
 }
 PRESET_TEXTS = {name: f"{_count_steps(name)}, {end}" for name, end in _PRESET_ENDS.items()}
