@@ -166,7 +166,7 @@ class Segmenter:
         For the arguments see :meth:`adapt_and_segment`."""
         looks = [looks] if isinstance(looks, Look) else list(looks)
         how = check_options(mode, method, preset, settings, slice)
-        need = rate_need(how, [look.opinion for look in looks if look.opinion is not None])
+        need = rate_need(how, [look.opinion for look in looks if look.opinion is not None], method)
         how = dataclasses.replace(how, strength=need.strength)
         chosen = [_choose_slices(look, mode, slice) for look in looks]
         target = np.concatenate([self._make_samples(look)[numbers] for look, numbers in zip(looks, chosen)])

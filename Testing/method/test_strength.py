@@ -55,6 +55,17 @@ def test_a_strength_that_was_asked_for_wins() -> None:
     assert (need.strength, need.must_gain) == (0.3, False)
 
 
+@pytest.mark.parametrize("method", ["fuda", "blockcl", "advent", "adaptseg"])
+def test_another_method_always_runs(method) -> None:
+    assert rate_need(PRESETS["balanced"], [make_opinion(0.99)], method).strength == 1.0
+
+
+def test_the_control_is_adapted_where_the_method_is() -> None:
+    for agreement in (0.95, 0.88):
+        own, control = (rate_need(PRESETS["fast"], [make_opinion(agreement)], m) for m in ("confuda", "source"))
+        assert own == control
+
+
 @pytest.mark.parametrize(
     ("before", "after", "kept"),
     [

@@ -27,13 +27,17 @@ class Need(NamedTuple):
     must_gain: bool = False
 
 
-def rate_need(settings: AdaptationSettings, opinions: Sequence[Opinion]) -> Need:
+BY_NEED = ("confuda", "source")
+"""The method that is offered, and its control. Who asks for another one wants to compare: it always runs."""
+
+
+def rate_need(settings: AdaptationSettings, opinions: Sequence[Opinion], method: str = "confuda") -> Need:
     """The strength that ``settings`` ask for, or else the one that the volumes need.
 
     opinions: of the source network, about each volume that is adapted to.
     """
-    if settings.strength > 0:
-        return Need(settings.strength, "it was asked for")
+    if settings.strength > 0 or method not in BY_NEED:
+        return Need(settings.strength or 1.0, "it was asked for")
     if not opinions:
         return Need(1.0, "nothing is known of the need")
     enclosure = min(measure_enclosure(opinion.probabilities.argmax(axis=0)) for opinion in opinions)
