@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 
-from confuda.errors import UsageError
+from confuda.benchmark.paired import bootstrap_mean, compute_wilcoxon_p
 from confuda.io.atomic import write_text
 from confuda.labels import MYO, STRUCTURES
 
@@ -19,7 +19,6 @@ NAMES = [structure.name for structure in STRUCTURES]
 NO_ADAPTATION = "none"
 CONTROL = "source"
 """Method of the control: as many steps as an adaptation, on source images alone."""
-RESAMPLES = 10_000
 UNDECIDING = ("name", "version", "training", "scores", "adapted")
 """Fields of a bundle's description that change no segmentation."""
 
@@ -153,28 +152,6 @@ def _compare(run: str, own: Sequence[Row], against: str, others: Sequence[Row]) 
             float(np.mean(changes)),
         )
     ]
-
-
-def bootstrap_mean(values: np.ndarray, seed: int = 0) -> Sequence[Optional[float]]:
-    """The 2.5th and 97.5th percentile of the mean of ``values`` (N,) over resamples; None, None if N < 2."""
-    if len(values) < 2:
-        return None, None
-    chosen = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
-    low, high = np.percentile(values[chosen].mean(axis=1), (2.5, 97.5))
-    return float(low), float(high)
-
-
-def compute_wilcoxon_p(gains: np.ndarray) -> float:
-    """Two-sided p of Wilcoxon's signed-rank test on paired differences (N,); 1 where nothing differs.
-
-    Raises:
-        UsageError: if scipy is not installed.
-    """
-    try:
-        from scipy.stats import wilcoxon
-    except ImportError as error:
-        raise UsageError("The paired test needs scipy: install it with 'pip install scipy'.") from error
-    return float(wilcoxon(gains).pvalue) if gains.any() else 1.0
 
 
 def format_rows(rows: Sequence[Row]) -> str:

@@ -70,6 +70,7 @@ def one_thread():
 def make_arguments(table: str, folder: Path, output: Path, *more: str) -> List[str]:
     tiny = [f"--set={name}={json.dumps(value)}" for name, value in TINY.items()]
     common = ["--data", str(folder), "-o", str(output), "--folds", "2", "--threads", "1", "--device", "cpu"]
+    common += ["--only-folds", "1", "2", "--seeds", "0"]
     return ["benchmark", table, *common, *tiny, *more]
 
 

@@ -76,6 +76,29 @@ def test_labels_that_do_not_fit_are_refused(tmp_path) -> None:
         load_slices([patient.make_case("C0")], 1.5, 96, DATASET)
 
 
+def test_sequences_in_folders_of_their_own_are_joined_by_patient(tmp_path) -> None:
+    for folder in ("bssfp", "native", "registered"):
+        (tmp_path / folder).mkdir()
+    for number, sequences in ((1, ("C0", "LGE")), (2, ("C0",)), (3, ("LGE",)), (4, ())):
+        write_patient(tmp_path / "registered", number)
+        write_patient(tmp_path / "bssfp", number, registered=False)
+        write_patient(tmp_path / "native", number, registered=False)
+        for folder, own in (("bssfp", "C0"), ("native", "LGE")):
+            for path in (tmp_path / folder).glob(f"patient{number}_*"):
+                if own not in sequences or f"_{own}" not in path.name:
+                    path.unlink()
+    patients = find_mscmrseg_patients(tmp_path)
+    labelled = [{sequence for sequence in patient.images if patient.has_labelled(sequence)} for patient in patients]
+    assert [patient.number for patient in patients] == [1, 2, 3]
+    assert labelled == [{"C0", "LGE"}, {"C0"}, {"LGE"}]
+    assert not any(patient.is_registered for patient in patients)
+    for patient in patients:
+        assert patient.images["T2"].parent.name == "registered"
+        assert not (patient.images.keys() & {"C0"}) or patient.images["C0"].parent.name == "bssfp"
+    with pytest.raises(InputError, match=str(tmp_path / "bssfp" / "patient3_C0.nii.gz")):
+        patients[2].make_case("C0")
+
+
 def test_the_real_folders_are_read(shared_data) -> None:
     """Every patient of each folder has the labels that the folder's own README tells of."""
     folder = shared_data / "MS-CMRSeg"

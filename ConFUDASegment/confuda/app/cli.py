@@ -140,9 +140,11 @@ def _run_evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _run_benchmark(arguments: argparse.Namespace) -> int:
-    from confuda.benchmark.command import BenchmarkOptions, run_benchmark
+    from confuda.benchmark.command import run_benchmark
+    from confuda.benchmark.options import BenchmarkOptions
 
-    given = {name: getattr(arguments, name) for name in ("methods", "settings") if getattr(arguments, name)}
+    names = ("methods", "method_files", "settings", "seeds")
+    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name)}
     options = BenchmarkOptions(
         table=arguments.table,
         data=arguments.data,
@@ -151,7 +153,6 @@ def _run_benchmark(arguments: argparse.Namespace) -> int:
         folds=arguments.folds,
         only_folds=arguments.only_folds,
         seed=arguments.seed,
-        seeds=arguments.seeds,
         values=dict(arguments.values),
         device=arguments.device,
         threads=arguments.threads,

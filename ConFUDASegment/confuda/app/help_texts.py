@@ -70,12 +70,12 @@ COMMAND_TEXTS: Dict[str, CommandText] = {
     "bundle verify": CommandText("Seconds.", (), "confuda bundle verify bundles/mine"),
     "evaluate": CommandText("Seconds.", (), "confuda evaluate truth.nii.gz LGE.seg.nrrd"),
     "benchmark table1": CommandText(
-        "About an hour on two CPU cores at the scale small with two folds, days at the scale paper.",
+        "Hours on a CPU at the scale small (it says how many before it starts), weeks there at the scale paper.",
         ("methods",),
         "confuda benchmark table1 --data MS-CMRSeg -o runs/benchmark",
     ),
     "benchmark table2": CommandText(
-        "About a quarter of an hour beside the cells of table1 at the scale small with two folds.",
+        "About a third of table1, whose cells it shares.",
         (),
         "confuda benchmark table2 --data MS-CMRSeg -o runs/benchmark",
     ),

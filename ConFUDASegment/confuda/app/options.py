@@ -187,7 +187,8 @@ def _add_benchmark(commands: Any) -> None:
 
 
 def _add_table(benchmark: argparse.ArgumentParser) -> None:
-    benchmark.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of patient1_C0.nii.gz, ...")
+    benchmark.add_argument("--data", type=Path, required=True, metavar="DIR",
+                           help="folder of patient1_C0.nii.gz, ..., or of the folders bssfp and native")  # fmt: skip
     benchmark.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR", help="folder of the cells, which both tables share"
     )
@@ -195,12 +196,17 @@ def _add_table(benchmark: argparse.ArgumentParser) -> None:
         "--scale", choices=("small", "paper"), default="small", help="small (by default) is for two CPU cores"
     )
     benchmark.add_argument("--folds", type=int, default=5, metavar="K", help="folds over patients (5 by default)")
-    benchmark.add_argument("--only-folds", type=int, nargs="+", default=[], metavar="N", help="run only these, 1 to K")
+    benchmark.add_argument("--only-folds", type=int, nargs="+", default=[], metavar="N",
+                           help="run only these, 1 to K (by default all; at the scale small all but fold 1, which "
+                                "chose the budget)")  # fmt: skip
     benchmark.add_argument("--seed", type=int, default=0, help="of the split and of the source networks (0 by default)")
     benchmark.add_argument(
-        "--seeds", type=int, nargs="+", default=[0], metavar="SEED", help="one run of a cell each (0 by default)"
-    )
+        "--seeds", type=int, nargs="+", default=[], metavar="SEED",
+        help="one run of a cell each (0 by default, and 1 and 2 in one-shot and few-shot at the scale small)",
+    )  # fmt: skip
     benchmark.add_argument("--methods", nargs="+", metavar="METHOD", help="rows of table1 (all by default)")
+    benchmark.add_argument("--method-file", type=Path, action="append", default=[], metavar="FILE", dest="method_files",
+                           help="a Python file with a method of your own, which becomes a row of table1")  # fmt: skip
     benchmark.add_argument(
         "--settings", nargs="+", metavar="SETTING", help="of one-shot, few-shot, full (all by default)"
     )

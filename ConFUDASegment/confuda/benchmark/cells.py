@@ -26,14 +26,14 @@ from confuda.benchmark.source_model import crop_middle
 from confuda.bundle.format import Bundle, hash_file
 from confuda.device import measure_peak_memory_mb
 from confuda.imaging.stack import HeartCrop
-from confuda.inference.prediction import NO_FLIP, Predictor
+from confuda.inference.prediction import NO_FLIP, Predictor, clean_up
 from confuda.io.atomic import write_text
 from confuda.io.segmentation_file import read_segmentation, write_segmentation
 from confuda.measure.metrics import evaluate
 from confuda.networks.drunet import DRUNet
 from confuda.training.mscmrseg import DATASET, LGE, MsCmrSegPatient
 
-CELL_FORMAT = 1
+CELL_FORMAT = 2
 CELLS_FOLDER = "cells"
 EXAMPLES_FOLDER = "examples"
 
@@ -45,13 +45,17 @@ NO_SETTING = "-"
 
 @dataclass(frozen=True)
 class Cell:
-    """What to run: ``method`` with ``settings`` on the target that ``setting`` (of ``recipe.SETTINGS``) allows."""
+    """What to run: ``method`` with ``settings`` on the target that ``setting`` (of ``recipe.SETTINGS``) allows.
+
+    code_hash: of the file that a user's own method is in.
+    """
 
     method: str
     setting: str
     settings: AdaptationSettings
     fold: Fold
     seed: int
+    code_hash: str = ""
 
 
 class CellFiles(NamedTuple):
@@ -81,7 +85,8 @@ def _list_files(patient: MsCmrSegPatient) -> List[Path]:
 
 def hash_cell(cell: Cell, source_hash: str) -> str:
     """The recipe hash of a cell. Of the source network alone nothing depends on settings or seed."""
-    own = [] if cell.method == UNADAPTED else [dataclasses.asdict(cell.settings), cell.seed]
+    own: List[Any] = [] if cell.method == UNADAPTED else [dataclasses.asdict(cell.settings), cell.seed]
+    own += [cell.code_hash] if cell.code_hash else []
     return hash_parts(CELL_FORMAT, source_hash, cell.method, cell.setting, own)
 
 
@@ -170,14 +175,15 @@ class CellRunner:
         return result.network, 0 if cell.method == CONTROL else len(target)
 
     def choose_target(self, setting: str, seed: int) -> np.ndarray:
-        """The target's slices (T, H, W) that a setting allows; one-shot and few-shot draw the same patient.
+        """The target's slices (T, H, W) that a setting allows; one-shot and few-shot draw the same patient, and
+        neighbouring seeds another one.
 
         The slice of the one-shot setting is mid-ventricular in the source network's own view: no label decides.
         """
         if setting == "full":
             return np.concatenate([self._cut(patient).slices for patient in self.fold.target])
-        drawn = int(np.random.default_rng([seed, self.fold.number]).integers(len(self.fold.target)))
-        slices = self._cut(self.fold.target[drawn]).slices
+        drawn = np.random.default_rng(self.fold.number).permutation(len(self.fold.target))
+        slices = self._cut(self.fold.target[int(drawn[seed % len(drawn)])]).slices
         if setting == "few-shot":
             return slices
         network = self.bundle.segmenter.to(self.device)
@@ -194,7 +200,8 @@ class CellRunner:
         cases = []
         for patient in self.fold.test:
             crop = self._cut(patient)
-            labels = crop.restore(Predictor(network).predict(crop.slices, NO_FLIP))
+            # Single specks would decide the Hausdorff distance: every method gets the clean-up that a user would use.
+            labels = crop.restore(clean_up(Predictor(network).predict(crop.slices, NO_FLIP)))
             if patient is self.fold.test[0]:
                 example.parent.mkdir(parents=True, exist_ok=True)
                 write_segmentation(labels, example)

@@ -1,14 +1,11 @@
 """What ``confuda benchmark table1|table2`` does: plan the cells, run those that are not there yet, write the tables."""
 
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Sequence
 
 import torch
 
-from confuda import __version__
-from confuda.benchmark import published
 from confuda.benchmark.cells import (
     CELLS_FOLDER,
     EXAMPLES_FOLDER,
@@ -22,82 +19,29 @@ from confuda.benchmark.cells import (
     name_files,
     read_cell,
 )
-from confuda.benchmark.figures import draw_dice, draw_examples
 from confuda.benchmark.folds import Fold, make_folds
-from confuda.benchmark.machine import describe_machine
-from confuda.benchmark.plan import DEFAULT_METHODS, METHOD_TITLES, PlannedCell, plan_rows
+from confuda.benchmark.hours import estimate_cells_s, estimate_source_s, measure_step_s
+from confuda.benchmark.options import BenchmarkOptions
+from confuda.benchmark.own_methods import OwnMethod, load_own_methods
+from confuda.benchmark.plan import DEFAULT_METHODS, PlannedCell, order_cells, plan_rows
 from confuda.benchmark.recipe import SETTINGS, Recipe, make_recipe
-from confuda.benchmark.source_model import count_source_slices, prepare_source
-from confuda.benchmark.tables import TableRow, format_csv, format_markdown
+from confuda.benchmark.report import BenchmarkReport
+from confuda.benchmark.source_model import BUNDLE_FOLDER, count_source_slices, prepare_source
+from confuda.benchmark.tables import TableRow
+from confuda.bundle.description import DESCRIPTION_NAME
 from confuda.bundle.format import Bundle
 from confuda.device import fixed_precision
-from confuda.errors import InputError, UsageError
-from confuda.io.atomic import remove_left_drafts, write_text
+from confuda.errors import InputError
+from confuda.io.atomic import remove_left_drafts
 from confuda.io.lock import FOREVER, hold_lock
-from confuda.training.launch import LaunchOptions, choose_launch_device, launch_fabric, leave_fabric
-from confuda.training.mscmrseg import MsCmrSegPatient, find_mscmrseg_patients
+from confuda.training.launch import choose_launch_device, launch_fabric, leave_fabric
+from confuda.training.mscmrseg import find_mscmrseg_patients
 
-TABLES = ("table1", "table2")
 SOURCES_FOLDER = "sources"
 CLAIMS_FOLDER = "claims"
 
 WAIT_S = 1.0
 """Between two looks at what other processes are doing."""
-
-FIGURE_SETTING = "few-shot"
-"""The setting whose segmentations are drawn, as in the paper's figure 3."""
-
-
-@dataclass
-class BenchmarkOptions:
-    """What to run; the fields are the options of the command line.
-
-    seed: of the split into folds and of the source networks; seeds: of the adaptations, one run each. only_folds: the
-    numbers of those folds that are run, all by default. values: overrides by name (see ``recipe.make_recipe``).
-    devices, nodes: how many processes fill the table, a whole cell at a time. precision: of adaptation and prediction
-    (see ``confuda.training.launch``).
-    """
-
-    table: str
-    data: Path
-    output: Path
-    scale: str = "small"
-    folds: int = 5
-    only_folds: Sequence[int] = ()
-    seed: int = 0
-    seeds: Sequence[int] = (0,)
-    methods: Sequence[str] = DEFAULT_METHODS
-    settings: Sequence[str] = SETTINGS
-    values: Dict[str, Any] = field(default_factory=dict)
-    device: str = "auto"
-    threads: Optional[int] = None
-    devices: int = 1
-    nodes: int = 1
-    precision: Optional[str] = None
-
-    @property
-    def launch(self) -> LaunchOptions:
-        return LaunchOptions(self.device, self.devices, self.nodes, self.precision)
-
-    def check(self) -> None:
-        """Raises UsageError, naming the option and what it takes."""
-        known = {"--methods": (self.methods, METHOD_TITLES), "--settings": (self.settings, SETTINGS)}
-        for option, (given, choices) in known.items():
-            for name in given:
-                if name not in choices:
-                    raise UsageError(f"{option} takes some of {', '.join(choices)}, not '{name}'.")
-        if self.table not in TABLES:
-            raise UsageError(f"Unknown table '{self.table}': choose one of {', '.join(TABLES)}.")
-        if self.table == "table2" and tuple(self.methods) != DEFAULT_METHODS:
-            raise UsageError("--methods chooses rows of table1; table2 always has the four rows of the ablation.")
-        for number in self.only_folds:
-            if not 1 <= number <= self.folds:
-                raise UsageError(f"There is no fold {number}: of {self.folds} folds they are 1 to {self.folds}.")
-        if self.threads is not None and self.threads < 1:
-            raise UsageError("--threads takes a number of at least 1.")
-        self.launch.check()
-        if self.precision == "16-mixed":
-            raise UsageError("A cell is computed in 32-true or bf16-mixed: in float16 its gradients would vanish.")
 
 
 def run_benchmark(options: BenchmarkOptions, report: Callable[[str], None]) -> List[Path]:
@@ -110,22 +54,27 @@ def run_benchmark(options: BenchmarkOptions, report: Callable[[str], None]) -> L
     Raises:
         UsageError: for a wrong option. InputError: if the data are not there, naming the path that was expected.
     """
-    options.check()
+    own_methods = load_own_methods(options.method_files)
+    options.check(tuple(own_methods))
     recipe = make_recipe(options.scale, options.values)
     device, warning = choose_launch_device(options.launch)
     if warning:
         report(f"warning: {warning}")
     folds = make_folds(find_mscmrseg_patients(options.data), options.folds, options.seed)
-    chosen = [fold for fold in folds if not options.only_folds or fold.number in options.only_folds]
+    chosen = [fold for fold in folds if _is_wanted(fold, options, recipe)]
     fabric = launch_fabric(options.launch, device) if options.launch.processes > 1 else None
     if options.threads is not None:  # After the start of several processes, which sets a number of its own.
         torch.set_num_threads(options.threads)
     with fixed_precision(options.precision):
         if fabric is None:
-            return _Benchmark(options, recipe, chosen, device, report).run()
-        files = _Benchmark(options, recipe, chosen, fabric.device, report, fabric.global_rank).run()
+            return _Benchmark(options, recipe, chosen, own_methods, device, report).run()
+        files = _Benchmark(options, recipe, chosen, own_methods, fabric.device, report, fabric.global_rank).run()
     leave_fabric(fabric)
     return files
+
+
+def _is_wanted(fold: Fold, options: BenchmarkOptions, recipe: Recipe) -> bool:
+    return fold.number in options.only_folds if options.only_folds else fold.number not in recipe.tuned_folds
 
 
 class _Benchmark:
@@ -136,6 +85,7 @@ class _Benchmark:
         options: BenchmarkOptions,
         recipe: Recipe,
         folds: List[Fold],
+        own_methods: Dict[str, OwnMethod],
         device: torch.device,
         report: Callable[[str], None],
         rank: int = 0,
@@ -143,15 +93,20 @@ class _Benchmark:
         self.options = options
         self.recipe = recipe
         self.folds = folds
+        self.own_methods = own_methods
         self.device = device
         self.report = report
         self.rank = rank
-        self.rows = plan_rows(options.table, options.methods, options.settings)
+        methods = tuple(options.methods) or (*DEFAULT_METHODS, *own_methods)
+        titles = {name: method.title for name, method in own_methods.items()}
+        self.rows = plan_rows(options.table, methods, options.settings, titles)
+        self.slices = {fold.number: count_source_slices(fold) for fold in folds}
         self.source_hashes = {fold.number: self._hash_source(fold) for fold in folds}
-        self.planned = [cell for fold in folds for cell in self._plan_cells(fold)]
+        self.planned = [plan for fold in folds for plan in self._plan_cells(fold)]
         self.records: Dict[Path, Dict[str, Any]] = {}
         self.spent_s: List[float] = []
         self._look_up_cells()
+        self.outcome = BenchmarkReport(options, recipe, folds, self.rows, self.planned, device, report)
 
     def run(self) -> List[Path]:
         try:
@@ -162,23 +117,39 @@ class _Benchmark:
             remove_left_drafts(self.options.output / folder)
         if self.rank == 0:
             there = f"{len(self.records)} of them are there already"
-            self.report(f"{self.options.table}: {self._count_cells()} cells, {there}")
+            self.report(f"{self.options.table}: {self._count_cells()} cells, {there}{self._tell_hours()}")
+        parts = order_cells(self.planned)
         # Each process begins with another fold, so that their source networks are made side by side.
         first = self.rank % len(self.folds)
         while len(self.records) < self._count_cells():
-            if not any([self._run_fold(fold) for fold in self.folds[first:] + self.folds[:first]]):
+            if not any([self._run_part(part) for part in parts[first:] + parts[:first]]):
                 time.sleep(WAIT_S)
             self._look_up_cells()
         if self.rank != 0:
             return []
         with hold_lock(self._name_claim(self.options.table), wait_s=FOREVER):
-            return self._write_tables() + self._draw_figures()
+            return self.outcome.write_tables(self.records) + self.outcome.draw_figures(self.records)
 
-    def _run_fold(self, fold: Fold) -> bool:
-        """Run those missing cells of a fold that no other process is at; whether there were any."""
-        missing = [plan for plan in self.planned if plan.cell.fold is fold and not self._is_done(plan)]
+    def _tell_hours(self) -> str:
+        missing = {plan.files.record: plan.cell for plan in self.planned if not self._is_done(plan)}
+        if not missing:
+            return ""
+        step_s = measure_step_s(self.recipe, self.device)
+        known: Dict[str, List[Dict[str, Any]]] = {}
+        for record in self.records.values():
+            known.setdefault(record["method"], []).append(record)
+        seconds = estimate_cells_s(list(missing.values()), step_s, known)
+        for fold in {cell.fold.number: cell.fold for cell in missing.values()}.values():
+            if not (self._name_source(fold) / BUNDLE_FOLDER / DESCRIPTION_NAME).is_file():
+                seconds += estimate_source_s(self.recipe, self.slices[fold.number], step_s)
+        return f"; about {seconds / 3600 / self.options.launch.processes:.1f} h for the others on this machine"
+
+    def _run_part(self, part: Sequence[PlannedCell]) -> bool:
+        """Run those missing cells of a part, all of one fold, that no other process is at; whether there were any."""
+        missing = [plan for plan in part if not self._is_done(plan)]
         if not missing:
             return False
+        fold = missing[0].cell.fold
         with hold_lock(self._name_claim(f"fold{fold.number}-{self.source_hashes[fold.number][:8]}")) as ours:
             if not ours:
                 return False
@@ -202,7 +173,7 @@ class _Benchmark:
         self._tell(plan, record, done, total, (total - done) * mean_s)
         if self.rank == 0:
             with hold_lock(self._name_claim(self.options.table), wait_s=FOREVER):
-                self._write_tables()
+                self.outcome.write_tables(self.records)
         return True
 
     def _name_claim(self, name: str) -> Path:
@@ -232,23 +203,31 @@ class _Benchmark:
         return plan.files.record in self.records
 
     def _plan_cells(self, fold: Fold) -> List[PlannedCell]:
-        slices = count_source_slices(fold)
         plans = []
         for number, row in enumerate(self.rows):
-            settings = self.recipe.make_settings(slices, row.overrides)
-            for seed in self.options.seeds if row.method != UNADAPTED else self.options.seeds[:1]:
-                cell = Cell(row.method, row.setting, settings, fold, seed)
+            settings = self.recipe.make_settings(self.slices[fold.number], row.overrides)
+            code_hash = self.own_methods[row.method].code_hash if row.method in self.own_methods else ""
+            for seed in self._choose_seeds(row.setting)[: 1 if row.method == UNADAPTED else None]:
+                cell = Cell(row.method, row.setting, settings, fold, seed, code_hash)
                 recipe_hash = hash_cell(cell, self.source_hashes[fold.number])
                 plans.append(PlannedCell(number, cell, recipe_hash, name_files(self.options.output, cell, recipe_hash)))
         return plans
 
-    def _prepare(self, fold: Fold) -> Bundle:
-        folder = self.options.output / SOURCES_FOLDER / f"fold{fold.number}-{self.source_hashes[fold.number][:8]}"
+    def _choose_seeds(self, setting: str) -> List[int]:
+        """The seeds of a setting's rows; those without a setting are compared with all, and have the seeds of all."""
+        if self.options.seeds:
+            return list(self.options.seeds)
+        settings = [one for one in SETTINGS if one in self.options.settings] if setting == NO_SETTING else [setting]
+        return sorted({seed for one in settings for seed in self.recipe.seeds[one]})
 
+    def _name_source(self, fold: Fold) -> Path:
+        return self.options.output / SOURCES_FOLDER / f"fold{fold.number}-{self.source_hashes[fold.number][:8]}"
+
+    def _prepare(self, fold: Fold) -> Bundle:
         def report(line: str) -> None:
             self.report(f"fold {fold.number}: {line}")
 
-        return prepare_source(fold, self.recipe, folder, self.options.seed, self.device, report)
+        return prepare_source(fold, self.recipe, self._name_source(fold), self.options.seed, self.device, report)
 
     def _tell(self, plan: PlannedCell, record: Dict[str, Any], done: int, total: int, left_s: float) -> None:
         row = TableRow("", "", [record], 1, None)
@@ -260,84 +239,3 @@ class _Benchmark:
             f"seed {plan.cell.seed}: Dice {dice.mean:.3f}, HD95 {hd95.mean:.1f} mm, "
             f"{record['seconds']['total']:.0f} s; {left_s / 60:.0f} min left for cells"
         )
-
-    def _gather(self) -> List[TableRow]:
-        rows = [TableRow(row.setting, row.name, [], 0, row.published) for row in self.rows]
-        for plan in self.planned:
-            rows[plan.row].planned += 1
-            record = self.records.get(plan.files.record)
-            if record is not None:
-                rows[plan.row].records.append(record)
-        if self.options.table == "table1":
-            observer = TableRow(NO_SETTING, "second observer", [], 0, published.TABLE1[(NO_SETTING, "observer")])
-            rows.insert(1, observer)
-        return rows
-
-    def _write_tables(self) -> List[Path]:
-        rows = self._gather()
-        files = [self.options.output / f"{self.options.table}{ending}" for ending in (".md", ".csv")]
-        title = {"table1": "Table 1: methods on MS-CMRSeg", "table2": "Table 2: ablation on MS-CMRSeg"}
-        write_text(files[0], format_markdown(title[self.options.table], self._describe(), rows))
-        write_text(files[1], format_csv(rows))
-        return files
-
-    def _describe(self) -> List[str]:
-        """The head of the report, paragraph by paragraph."""
-        options, recipe = self.options, self.recipe
-        folds = ", ".join(str(fold.number) for fold in self.folds)
-        parts = ", ".join(
-            f"{fold.number}: {len(fold.source)} / {len(fold.target)} / {len(fold.test)}" for fold in self.folds
-        )
-        cells_s = sum(record["seconds"]["total"] for record in self.records.values())
-        source_s = sum({record["fold"]: record["seconds"]["source"] for record in self.records.values()}.values())
-        memory = [record["peak_memory_mb"] for record in self.records.values() if record["peak_memory_mb"]]
-        deviations = "\n".join(f"- {text}" for text in recipe.deviations)
-        return [
-            f"Ours, and in brackets the published figures ({published.SOURCE}): mean ± standard deviation over the "
-            "test cases of a fold, averaged over folds. HD95 is in mm; the published ones have no unit, and are of 45 "
-            "patients and 5 folds.",
-            f"Scale **{recipe.scale}**: {recipe.description}. Folds {folds} of {options.folds} (split with seed "
-            f"{options.seed}), source / target / test patients of fold {parts}. Seeds of the adaptations: "
-            f"{', '.join(str(seed) for seed in options.seeds)}.",
-            *_describe_data(self.folds),
-            f"Where this differs from the paper:\n\n{deviations}",
-            f"Made with confuda {__version__}, torch {torch.__version__}, on {describe_machine(self.device)}, "
-            f"{torch.get_num_threads()} threads{self._name_precision()}: {cells_s / 3600:.2f} h for the cells, "
-            f"{source_s / 3600:.2f} h for source networks and RAIN"
-            + (f", at most {max(memory):.0f} MB of memory." if memory else "."),
-        ]
-
-    def _name_precision(self) -> str:
-        return "" if self.options.precision is None else f", precision {self.options.precision}"
-
-    def _draw_figures(self) -> List[Path]:
-        rows = [row for row in self._gather() if row.records]
-        files = [self.options.output / f"{self.options.table}-{name}.png" for name in ("dice", "examples")]
-        try:
-            draw_dice(rows, f"{self.options.table}, scale {self.recipe.scale}", files[0])
-            patient, predictions = self._choose_examples()
-            draw_examples(patient, predictions, f"{patient.name}, LGE", files[1])
-        except UsageError as error:
-            self.report(f"The figures are left out. {error}")
-            return []
-        return files
-
-    def _choose_examples(self) -> Tuple[MsCmrSegPatient, Dict[str, Path]]:
-        """The first test patient of the first fold, and its segmentations in one setting, by row."""
-        wanted = {NO_SETTING, FIGURE_SETTING if FIGURE_SETTING in self.options.settings else self.options.settings[0]}
-        predictions: Dict[str, Path] = {}
-        for plan in self.planned:
-            row = self.rows[plan.row]
-            if plan.cell.fold is self.folds[0] and row.setting in wanted and row.name not in predictions:
-                predictions[row.name] = plan.files.example
-        return self.folds[0].test[0], predictions
-
-
-def _describe_data(folds: Sequence[Fold]) -> List[str]:
-    """What is particular about the registered set, where it is the one."""
-    if not any(patient.is_registered for fold in folds for patient in fold.test):
-        return []
-    return [
-        "Data: the registered set, in which bSSFP and T2 were resampled onto the slices of LGE, 12 to 23 mm apart; "
-        "about a third of its voxels is zero padding, which is left out of the normalisation of intensities."
-    ]

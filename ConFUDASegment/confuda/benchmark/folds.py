@@ -7,8 +7,9 @@ import numpy as np
 from confuda.errors import InputError, UsageError
 from confuda.training.mscmrseg import BSSFP, LGE, MsCmrSegPatient
 
-SOURCE_SHARE = 2 / 3
-"""Share of a fold's training patients whose bSSFP is the source; the LGE of the others is the target."""
+SOURCE_SHARE = 3 / 4
+"""Share of a fold's training patients whose bSSFP is the source; the LGE of the others is the target. Of 23 patients
+with bSSFP and 15 with LGE, 25 in all, 16 are source, 6 target and 3 test."""
 
 
 class Fold(NamedTuple):
@@ -27,8 +28,8 @@ class Fold(NamedTuple):
 def make_folds(patients: Sequence[MsCmrSegPatient], folds: int, seed: int) -> List[Fold]:
     """Split the patients at random into ``folds`` folds: each patient with a labelled LGE is tested once.
 
-    Of a fold's other patients two thirds are source and one third target; who lacks labelled bSSFP can only be target,
-    who lacks LGE only source, and who lacks both takes no part.
+    Of a fold's other patients three quarters are source and one quarter target; who lacks labelled bSSFP can only be
+    target, who lacks LGE only source, and who lacks both takes no part.
 
     Raises:
         UsageError: for fewer than two folds.

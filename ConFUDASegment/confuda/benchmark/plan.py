@@ -1,6 +1,6 @@
 """The rows of the paper's tables, and the cells that fill them, before anything is run."""
 
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from confuda.benchmark import published
 from confuda.benchmark.cells import CONTROL, NO_SETTING, UNADAPTED, Cell, CellFiles
@@ -47,19 +47,47 @@ class PlannedCell(NamedTuple):
     files: CellFiles
 
 
-def plan_rows(table: str, methods: Sequence[str], settings: Sequence[str]) -> List[PlannedRow]:
-    """The rows of a table, in the paper's order. Rows without a target (``cells.NO_SETTING``) come first, once."""
+def plan_rows(
+    table: str, methods: Sequence[str], settings: Sequence[str], own_titles: Optional[Mapping[str, str]] = None
+) -> List[PlannedRow]:
+    """The rows of a table, in the paper's order. Rows without a target (``cells.NO_SETTING``) come first, once.
+
+    own_titles: of a user's own methods, by name; those among ``methods`` are the last rows of each setting.
+    """
     if table == "table2":
         return [
             PlannedRow(setting, name, method, overrides, published.TABLE2.get((setting, name)))
             for setting in settings
             for name, (method, overrides) in ABLATIONS.items()
         ]
+    titles = {**METHOD_TITLES, **(own_titles or {})}
     alone = [UNADAPTED] + ([CONTROL] if CONTROL in methods else [])
     places = [(NO_SETTING, method) for method in alone]
-    places += [(setting, method) for setting in settings for method in METHOD_TITLES if method in methods]
+    places += [(setting, method) for setting in settings for method in titles if method in methods]
     return [
-        PlannedRow(setting, METHOD_TITLES[method], method, {}, published.TABLE1.get((setting, method)))
+        PlannedRow(setting, titles[method], method, {}, published.TABLE1.get((setting, method)))
         for setting, method in places
         if setting == NO_SETTING or method not in (UNADAPTED, CONTROL)
     ]
+
+
+ORDER = (NO_SETTING, "few-shot", "one-shot", "full")
+"""In which the settings are run: the control is needed by all, and few-shot is what the paper is about."""
+
+
+def order_cells(planned: Sequence[PlannedCell]) -> List[List[PlannedCell]]:
+    """The cells in the order in which they are run, in parts of one fold each.
+
+    All methods of a setting at one seed, fold by fold, then the next seed: a run that is stopped leaves a smaller table
+    that is whole, not a few of its rows.
+    """
+
+    def rank(plan: PlannedCell) -> Tuple[int, int, int]:
+        # Rows without a setting go with the first that has one.
+        place = max(ORDER.index(plan.cell.setting), 1)
+        return place, plan.cell.seed, plan.cell.fold.number
+
+    parts: Dict[Tuple[int, int, int], List[PlannedCell]] = {}
+    for plan in planned:
+        parts.setdefault(rank(plan), []).append(plan)
+    return [parts[key] for key in sorted(parts)]

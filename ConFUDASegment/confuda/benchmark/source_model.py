@@ -4,7 +4,7 @@ source slices themselves as exemplars. Made once, kept, and shared by all cells 
 import dataclasses
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Tuple, cast
+from typing import Callable, cast, Tuple
 
 import numpy as np
 import SimpleITK as sitk
@@ -78,7 +78,7 @@ def _make_source(
         "classes": list(CLASS_NAMES),
         "spacing_mm": settings.spacing_mm,
         "crop": settings.crop,
-        "segmenter": _describe_network(settings),
+        "segmenter": settings.network,
         "rain": {"widths": list(rain_settings.widths), "latent": rain_settings.latent},
         "training": {
             "data": f"MS-CMRSeg, bSSFP of {len(fold.source)} patients (RAIN: and their T2)",
@@ -91,10 +91,6 @@ def _make_source(
     }
     bank = compute_source_bank(network, images, labels)
     save_bundle(Bundle(description, network, rain.cpu().eval(), images, labels, bank), folder / BUNDLE_FOLDER)
-
-
-def _describe_network(settings: SourceSettings) -> Dict[str, Any]:
-    return {"width": settings.width, "normalisation": settings.normalisation, "standardise": settings.standardise}
 
 
 def gather_styles(fold: Fold, source: SliceSet, settings: SourceSettings) -> SliceSet:
@@ -151,7 +147,7 @@ def train_source(
     """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    network = to_device(DRUNet(**_describe_network(settings)), device)
+    network = to_device(DRUNet(**settings.network), device)
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(settings.average_decay), use_buffers=True)
     optimizer = make_optimizer(network, settings)
     resume = name_checkpoint(folder, SOURCE_RUN).exists()
