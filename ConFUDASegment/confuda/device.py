@@ -3,9 +3,10 @@
 import gc
 import sys
 from contextlib import AbstractContextManager, contextmanager
-from typing import Iterator, Optional, Tuple, TypeVar
+from typing import Callable, Iterator, Optional, Tuple, TypeVar
 
 import torch
+from torch import Tensor
 
 from confuda.errors import UsageError, is_out_of_memory
 
@@ -58,6 +59,36 @@ def to_device(network: Network, device: torch.device) -> Network:
     """``network`` on ``device``, its weights in the order that convolutions are fastest in."""
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
+
+
+def compile_where_it_pays(network: torch.nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """``network`` as a function, compiled by torch on a GPU: for a training of many steps of one shape.
+
+    Where the compiler fails (it needs Triton and a C compiler), or on the CPU, it is the network as it is.
+    """
+    return network if device.type != "cuda" else _Compiled(network)
+
+
+class _Compiled:
+    """A compiled network, until compiling fails: torch compiles at the first call, and only then finds out."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        self._network = network
+        self._forward: Callable[[Tensor], Tensor] = torch.compile(network)
+        self._works = False
+
+    def __call__(self, images: Tensor) -> Tensor:
+        if self._works:
+            return self._forward(images)
+        try:
+            answer = self._forward(images)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            self._forward = self._network
+            answer = self._network(images)
+        self._works = True
+        return answer
 
 
 def release_memory() -> None:

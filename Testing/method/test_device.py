@@ -5,6 +5,7 @@ import torch
 
 from confuda import device
 from confuda.errors import UsageError
+from confuda.imaging.random_settings import Dice
 
 
 def test_cpu_and_unknown_names() -> None:
@@ -50,3 +51,39 @@ def test_a_precision_that_is_asked_for_holds_as_long_as_it_is_meant_to(monkeypat
             with device.fixed_precision(precision):
                 assert multiply() == dtype
             assert multiply() == usual
+
+
+def test_where_the_compiler_fails_the_network_is_used_as_it_is(monkeypatch) -> None:
+    def compile_nothing(network):
+        def fail(images):
+            raise RuntimeError("no C compiler")
+
+        return fail
+
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    network = torch.nn.Conv2d(1, 2, 1)
+    images = torch.ones(1, 1, 4, 4)
+    forward = device.compile_where_it_pays(network, torch.device("cuda"))
+    for _ in range(2):
+        assert torch.equal(forward(images), network(images))
+    assert device.compile_where_it_pays(network, torch.device("cpu")) is network
+
+
+def test_memory_that_is_short_is_no_failure_of_the_compiler(monkeypatch) -> None:
+    def run_out(images):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(torch, "compile", lambda network: run_out)
+    with pytest.raises(torch.OutOfMemoryError):
+        device.compile_where_it_pays(torch.nn.Conv2d(1, 2, 1), torch.device("cuda"))(torch.ones(1, 1, 4, 4))
+
+
+def test_random_numbers_are_the_same_on_every_device() -> None:
+    """The meta device has shapes and no values: what is drawn for it leaves the generator where a CPU draw does."""
+    left = []
+    for where in (None, torch.device("meta")):
+        dice = Dice(torch.Generator().manual_seed(3), where)
+        drawn = (dice.uniform((2, 3)), dice.normal((4,)), dice.integers((5,), 9), dice.field(2, 5, (8, 8)))
+        assert {part.device.type for part in drawn} == {"cpu" if where is None else "meta"}
+        left.append(dice.generator.get_state())
+    assert torch.equal(*left)

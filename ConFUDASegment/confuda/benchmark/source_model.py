@@ -19,7 +19,7 @@ from confuda.benchmark.recipe import Recipe, SourceSettings
 from confuda.bundle.description import DESCRIPTION_NAME
 from confuda.bundle.exemplars import compute_source_bank
 from confuda.bundle.format import Bundle, load_bundle, save_bundle
-from confuda.device import compute_in_mixed_precision, to_device
+from confuda.device import compile_where_it_pays, compute_in_mixed_precision, to_device
 from confuda.errors import InputError
 from confuda.imaging.random_geometry import draw_grid, warp, warp_labels
 from confuda.imaging.random_settings import Dice
@@ -29,6 +29,7 @@ from confuda.labels import CLASS_NAMES
 from confuda.losses.segmentation import compute_segmentation_loss
 from confuda.networks.drunet import DRUNet
 from confuda.training.mscmrseg import BSSFP, DATASET, T2
+from confuda.training.processes import SingleProcess
 from confuda.training.rain import RUN_NAME as RAIN_RUN
 from confuda.training.rain import train_rain
 from confuda.training.run import TrainingRun, name_checkpoint
@@ -69,7 +70,8 @@ def _make_source(
     network = train_source(slices, settings, folder, seed, device, report)
     rain_settings = dataclasses.replace(recipe.rain, seed=seed)
     resume = name_checkpoint(folder, RAIN_RUN).exists()
-    rain = train_rain(gather_styles(fold, slices, settings), folder, rain_settings, resume, report, CHECKPOINT_EVERY_S)
+    styles, process = gather_styles(fold, slices, settings), SingleProcess(device)
+    rain = train_rain(styles, folder, rain_settings, resume, report, CHECKPOINT_EVERY_S, process)
     images = torch.from_numpy(slices.images).float()[:, None] / 255
     labels = torch.from_numpy(slices.labels).long()
     description = {
@@ -89,8 +91,8 @@ def _make_source(
         },
         "scores": {},
     }
-    bank = compute_source_bank(network, images, labels)
-    save_bundle(Bundle(description, network, rain.cpu().eval(), images, labels, bank), folder / BUNDLE_FOLDER)
+    bank = compute_source_bank(network.to(device), images, labels)
+    save_bundle(Bundle(description, network.cpu(), rain.cpu().eval(), images, labels, bank), folder / BUNDLE_FOLDER)
 
 
 def gather_styles(fold: Fold, source: SliceSet, settings: SourceSettings) -> SliceSet:
@@ -143,7 +145,8 @@ def train_source(
 ) -> DRUNet:
     """Train a segmenter on labelled source slices in affine motion, and nothing else; on the CPU again when it returns.
 
-    It goes on from the checkpoint in ``folder``, if there is one, exactly as if it had not stopped.
+    All slices are on ``device``: a step copies a few hundred random numbers to it, and nothing else. It goes on from
+    the checkpoint in ``folder``, if there is one, exactly as if it had not stopped.
     """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -153,17 +156,17 @@ def train_source(
     resume = name_checkpoint(folder, SOURCE_RUN).exists()
     modules = {"network": network, "averaged": averaged}
     run = TrainingRun(folder, SOURCE_RUN, modules, optimizer, generator, settings, resume, report, CHECKPOINT_EVERY_S)
-    images = torch.from_numpy(slices.images).float()[:, None] / 255
-    labels = torch.from_numpy(slices.labels).long()
+    images, labels = (torch.from_numpy(part).to(device) for part in (slices.images, slices.labels))
+    forward, dice = compile_where_it_pays(network, device), Dice(generator, device)
     steps = settings.count_steps(len(images))
     network.train()
     for step in run.count_steps(steps):
         rise = min(1.0, (step + 1) / settings.rise_steps)
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * rise * (1 - step / steps) ** DECAY_POWER
-        some_images, some_labels = (part.to(device) for part in _draw_batch(images, labels, settings, generator))
+        some_images, some_labels = _draw_batch(images, labels, settings, dice)
         with compute_in_mixed_precision(device):
-            logits = network(some_images.contiguous(memory_format=torch.channels_last))
+            logits = forward(some_images.contiguous(memory_format=torch.channels_last))
         loss = compute_segmentation_loss(logits.float(), some_labels)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -182,10 +185,9 @@ def make_optimizer(network: DRUNet, settings: SourceSettings) -> torch.optim.Opt
     return torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=1e-4)
 
 
-def _draw_batch(
-    images: Tensor, labels: Tensor, settings: SourceSettings, generator: torch.Generator
-) -> Tuple[Tensor, Tensor]:
-    chosen = torch.randint(len(images), (settings.batch,), generator=generator)
+def _draw_batch(images: Tensor, labels: Tensor, settings: SourceSettings, dice: Dice) -> Tuple[Tensor, Tensor]:
+    """Images (B, 1, crop, crop) in [0, 1] and labels (B, crop, crop) of uint8 slices (N, window, window)."""
+    chosen = dice.integers((settings.batch,), len(images))
     spacings = (settings.spacing_mm, settings.spacing_mm)
-    grid = draw_grid(Dice(generator), settings.batch, 1, images.shape[-1], settings.crop, spacings, AFFINE)
-    return warp(images[chosen], grid), warp_labels(labels[chosen][:, None], grid)[:, 0]
+    grid = draw_grid(dice, settings.batch, 1, images.shape[-1], settings.crop, spacings, AFFINE)
+    return warp(images[chosen][:, None].float() / 255, grid), warp_labels(labels[chosen][:, None], grid)[:, 0]

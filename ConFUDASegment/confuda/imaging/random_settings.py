@@ -1,7 +1,7 @@
 """What is drawn at random for training slices, how often, and where the random numbers come from."""
 
 from dataclasses import dataclass
-from typing import Sequence, Tuple
+from typing import Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -52,17 +52,22 @@ class RandomSettings:
 
 
 class Dice:
-    """Draws random numbers on the device of its generator."""
+    """Draws random numbers with a generator, and gives them on ``device``, by default the generator's own.
 
-    def __init__(self, generator: torch.Generator) -> None:
+    Those of a generator on the CPU are the same whatever the device: what they make differs by rounding alone, and a
+    run that began on one device can go on on another.
+    """
+
+    def __init__(self, generator: torch.Generator, device: Optional[torch.device] = None) -> None:
         self.generator = generator
-        self.device = generator.device
+        self.device = generator.device if device is None else device
 
     def uniform(self, shape: Tuple[int, ...], low: float = 0.0, high: float = 1.0) -> Tensor:
-        return low + (high - low) * torch.rand(shape, generator=self.generator, device=self.device)
+        drawn = torch.rand(shape, generator=self.generator, device=self.generator.device)
+        return low + (high - low) * drawn.to(self.device)
 
     def normal(self, shape: Tuple[int, ...]) -> Tensor:
-        return torch.randn(shape, generator=self.generator, device=self.device)
+        return torch.randn(shape, generator=self.generator, device=self.generator.device).to(self.device)
 
     def chance(self, count: int, probability: float) -> Tensor:
         """(B, 1, 1, 1) bool."""
@@ -73,7 +78,7 @@ class Dice:
         return self.uniform((count, 1, 1, 1), low, high)
 
     def integers(self, shape: Tuple[int, ...], high: int) -> Tensor:
-        return torch.randint(high, shape, generator=self.generator, device=self.device)
+        return torch.randint(high, shape, generator=self.generator, device=self.generator.device).to(self.device)
 
     def field(self, count: int, cells: int, size: Sequence[int], channels: int = 1) -> Tensor:
         """Smooth field (B, channels, H, W) of about unit variance with ``cells`` bumps across."""
