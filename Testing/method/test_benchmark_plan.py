@@ -18,7 +18,10 @@ from confuda.benchmark.folds import make_folds
 from confuda.benchmark.hours import estimate_cells_s, estimate_source_s
 from confuda.benchmark.options import BenchmarkOptions
 from confuda.benchmark.recipe import make_recipe
-from confuda.training.mscmrseg import find_mscmrseg_patients
+from confuda.benchmark.source_model import crop_like_source, crop_middle, measure_field_mm
+from confuda.io.segmentation_file import read_segmentation
+from confuda.measure.metrics import evaluate
+from confuda.training.mscmrseg import DATASET, find_mscmrseg_patients
 
 DEVELOPERS = Path(__file__).resolve().parents[2] / "docs" / "developers.md"
 
@@ -171,3 +174,18 @@ def test_neighbouring_seeds_draw_other_target_patients(toy_folder) -> None:
         runner = CellRunner(fold, bundle, "cpu")
         drawn = [runner.choose_target("few-shot", seed) for seed in range(len(fold.target))]
         assert not any(np.array_equal(a, b) for k, a in enumerate(drawn) for b in drawn[:k])
+
+
+def test_targets_are_black_where_source_images_end(toy_folder) -> None:
+    """The toy's images are 96 pixels of 1.5 mm: a window of 112 pixels sees 8 pixels of nothing at each edge anyway."""
+    (fold, _) = make_folds(find_mscmrseg_patients(toy_folder), 2, 0)
+    assert measure_field_mm(fold) == pytest.approx(144)
+    path = fold.test[0].images["LGE"]
+    whole, cut = crop_like_source(path, 1.5, 80, 144.0), crop_like_source(path, 1.5, 80, 96.0)
+    assert np.array_equal(whole.slices, crop_middle(path, 1.5, 80).slices) and whole.slices[:, 0].any()
+    assert not cut.slices[:, :8].any() and not cut.slices[:, :, -8:].any()
+    assert np.array_equal(cut.slices[:, 8:-8, 8:-8], crop_middle(path, 1.5, 64).slices)
+    truth = read_segmentation(fold.test[0].labels["LGE"], DATASET)
+    labels = cut.cut(cut.stack.resample_labels(truth))
+    soft = np.stack([labels == label for label in range(4)]).astype(np.float32)
+    assert evaluate(truth, cut.restore(soft))["average"]["dice"] == 1.0

@@ -22,7 +22,7 @@ from confuda.adaptation.settings import AdaptationSettings
 from confuda.adaptation.target import choose_middle_slice
 from confuda.benchmark.folds import Fold
 from confuda.benchmark.recipe import Recipe
-from confuda.benchmark.source_model import crop_middle
+from confuda.benchmark.source_model import crop_like_source, measure_field_mm
 from confuda.bundle.format import Bundle, hash_file
 from confuda.device import measure_peak_memory_mb
 from confuda.imaging.stack import HeartCrop
@@ -118,6 +118,7 @@ class CellRunner:
         self.fold = fold
         self.bundle = bundle
         self.device = device
+        self._field_mm = measure_field_mm(fold)
         self._crops: Dict[str, HeartCrop] = {}
 
     def run(self, cell: Cell, recipe_hash: str, files: CellFiles) -> Dict[str, Any]:
@@ -192,7 +193,9 @@ class CellRunner:
 
     def _cut(self, patient: MsCmrSegPatient) -> HeartCrop:
         if patient.name not in self._crops:
-            self._crops[patient.name] = crop_middle(patient.images[LGE], self.bundle.spacing_mm, self.bundle.crop)
+            self._crops[patient.name] = crop_like_source(
+                patient.images[LGE], self.bundle.spacing_mm, self.bundle.crop, self._field_mm
+            )
         return self._crops[patient.name]
 
     def _score(self, network: DRUNet, example: Path) -> List[Dict[str, Any]]:

@@ -30,8 +30,8 @@ class SourceSettings:
     normalisation: str = "group"
     standardise: bool = True
     spacing_mm: float = 2.25
-    crop: int = 64
-    window: int = 96
+    crop: int = 80
+    window: int = 112
     optimizer: str = "adamw"
     learning_rate: float = 2e-3
     epochs: int = 100
@@ -96,7 +96,8 @@ _ALWAYS = (
     "with it. RAIN's images come in with the adaptation, whose first part (warmup_share) is the paper's warm-up.",
     "Every adaptation takes the same steps, source batch and augmentation; its last (or averaged) weights are tested. "
     "No label of a target or test patient chooses anything.",
-    "Images are cut around their own middle, source images (which have labels) around the heart.",
+    "Images are cut around their own middle, source images (which have labels) around the heart. Beyond the square "
+    "that the smallest source image shows, target images are black as source images are.",
     "The paper gives no ranges for its affine motion: here it is any rotation and flip, scale 0.75 to 1.35, shear and "
     "shift. While a method adapts (confuda.adaptation.loop), source images are also moved elastically, by about 2 "
     "pixels.",
@@ -127,11 +128,11 @@ RECIPES: Dict[str, Recipe] = {
             "tissue_share": 0.0,
             "lambda_self": 0.0,
         },
-        description="2.25 mm, 64 x 64 pixels (144 mm), DR-UNet of width 8 with group normalisation, AdamW, averaged "
+        description="2.25 mm, 80 x 80 pixels (180 mm), DR-UNet of width 8 with group normalisation, AdamW, averaged "
         "weights",
         deviations=(
             *_ALWAYS,
-            "A reduction: 2.25 mm and 64 x 64 instead of 1 mm and 224 x 224 (labels that go there and back keep a Dice "
+            "A reduction: 2.25 mm and 80 x 80 instead of 1 mm and 224 x 224 (labels that go there and back keep a Dice "
             "of 0.97), width 8 instead of 32, group instead of batch normalisation, AdamW instead of SGD, 320 steps of "
             "batch 8 instead of 200 + 200 epochs of batch 32, weights averaged, target batch 2.",
             "RAIN is narrow (8 to 64 channels); fine edges that its decoder blurs are put back (keep_detail).",
