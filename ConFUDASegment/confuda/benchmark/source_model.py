@@ -4,7 +4,7 @@ source slices themselves as exemplars. Made once, kept, and shared by all cells 
 import dataclasses
 import time
 from pathlib import Path
-from typing import Callable, cast, Iterator, Tuple
+from typing import Callable, Iterator, Tuple, cast
 
 import numpy as np
 import SimpleITK as sitk
