@@ -152,6 +152,7 @@ def finish(job, volumes, **changes):
         "peak_memory_mb": 20,
         "volumes_ml": volumes,
         "accepted": True,
+        "adaptation": {"strength": 1.0, "text": "Adapted at 100% of the full strength, since it was asked for."},
         "warnings": [],
     }
     summary.update(changes)

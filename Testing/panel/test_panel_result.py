@@ -29,6 +29,12 @@ def test_a_bundle_without_a_model_card_says_that_it_was_not_measured(bench, phan
     assert "not measured" in bench.ui.caveatLabel.text()
 
 
+def test_the_panel_says_how_strongly_was_adapted_and_why(bench, phantom):
+    phantom.addVolume()
+    bench.runFromPanel()
+    assert "Adapted at 100% of the full strength, since it was asked for." in bench.ui.statusLabel.text()
+
+
 def colors_of(node):
     return {
         s.name: tuple(round(255 * c) for c in node.GetSegmentation().GetSegment(s.name).GetColor()) for s in STRUCTURES
