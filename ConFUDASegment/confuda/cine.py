@@ -17,12 +17,13 @@ from confuda.device import measure_peak_memory_mb
 from confuda.errors import InputError, UsageError
 from confuda.imaging.stack import ShortAxisStack
 from confuda.imaging.volume import Volume
+from confuda.inference.acceptance import judge_gain
 from confuda.inference.cautions import find_cautions
 from confuda.inference.prediction import NO_FLIP, clean_up
 from confuda.labels import LV
 from confuda.measure.function import ALL_FRAMES, ED_AND_ES, HeartFunction, measure_function
 from confuda.measure.metrics import compute_volumes_ml
-from confuda.result import Adapted, Look, Verdict
+from confuda.result import Adapted, Look, Verdict, describe_adaptation
 from confuda.segmenter import NO_HEART, Segmenter, check_options
 
 NO_ADAPTATION = "none"
@@ -68,6 +69,13 @@ class CineResult:
         """Why the adaptation was not kept; "" where it was."""
         return next((verdict.reason for verdict in self.verdicts.values() if not verdict.accepted), "")
 
+    def describe_adaptation(self) -> Optional[Dict[str, Any]]:
+        """As :meth:`confuda.Result.describe_adaptation`, of the frame near end-diastole that was adapted to."""
+        if self.adapted is None or self.ed not in self.verdicts:
+            return None
+        verdict = replace(self.verdicts[self.ed], accepted=self.accepted)
+        return describe_adaptation(self.looks[self.ed], self.adapted, verdict)
+
     @property
     def ed_frame(self) -> int:
         """The segmented frame of the largest LV, in the cine's own numbers; the first one without an LV."""
@@ -92,6 +100,7 @@ class CineResult:
             "peak_memory_mb": measure_peak_memory_mb(),
             "volumes_ml": {name: round(ml, 2) for name, ml in compute_volumes_ml(self.ed_label_map).items()},
             "accepted": self.accepted,
+            "adaptation": self.describe_adaptation(),
             "agreement": round(self.agreement, 4) if self.agreement is not None else None,
             "warnings": list(self.warnings),
             "frames": list(self.frames),
@@ -168,7 +177,7 @@ class _Run:
             if self.how["method"] != NO_ADAPTATION:
                 adapted = segmenter.adapt(list(looks.values()), **self.how)
         if adapted is not None:
-            verdicts = {number: segmenter.judge(look, adapted) for number, look in looks.items()}
+            verdicts = self._judge(looks, adapted)
         chosen = sorted(looks) if which == ED_AND_ES and looks else list(range(len(self.frames)))
         opinions = self._segment(chosen, center, looks, adapted, verdicts)
         largest = opinions.get(ed)
@@ -194,6 +203,14 @@ class _Run:
             device=str(segmenter.device),
         )
 
+    def _judge(self, looks: Dict[int, Look], adapted: Adapted) -> Dict[int, Verdict]:
+        verdicts = {number: self.segmenter.judge(look, adapted) for number, look in looks.items()}
+        if not adapted.need.must_gain or not all(verdict.accepted for verdict in verdicts.values()):
+            return verdicts
+        opinions = [verdict.opinion for verdict in verdicts.values()]
+        missing = judge_gain([look.need_opinion() for look in looks.values()], opinions)
+        return {number: replace(one, accepted=not missing, reason=missing) for number, one in verdicts.items()}
+
     def _segment(
         self,
         chosen: Sequence[int],
@@ -209,13 +226,15 @@ class _Run:
         kept, known = self.segmenter, dict(looks)
         if refused:
             kept.warn(f"Adaptation was not kept, since {refused[0]}: the source network's segmentation is given.")
-        elif adapted is not None:
+        elif adapted is not None and adapted.took_steps:
             kept = Segmenter(kept.make_bundle(adapted), str(kept.device), kept.observer)
             known = {number: replace(look, opinion=verdicts[number].opinion) for number, look in looks.items()}
         began = time.monotonic()
         for done, number in enumerate(chosen, start=1):
             if number not in known:
-                known[number] = kept.look(self.frames[number], center, NO_SCAR)
+                known[number] = look = kept.look(self.frames[number], center, NO_SCAR)
+                if kept is not self.segmenter and self.settings.plain_prediction:
+                    look.opinion = kept.answer_plainly(look.need_crop(), look.need_opinion(), kept.network)
             left = (time.monotonic() - began) / done * (len(chosen) - done)
             kept.observer.progress("predict", done, len(chosen), left)
         if kept is not self.segmenter:

@@ -100,6 +100,28 @@ class Verdict:
     opinion: Opinion
 
 
+def describe_adaptation(look: Look, adapted: Adapted, verdict: Verdict) -> Dict[str, Any]:
+    """How strongly was adapted, why, and by how much that changed the answer about a volume, or would have changed it
+    where it was not kept."""
+    need, before, after = adapted.need, look.need_opinion(), verdict.opinion
+    volumes = [compute_volumes_ml(look.need_crop().restore(one.probabilities)) for one in (before, after)]
+    changed_ml = {name: round(volumes[1][name] - volumes[0][name], 2) + 0.0 for name in volumes[0]}
+    if need.strength == 0:
+        text = f"Not adapted, since {need.reason}."
+    else:
+        changes = ", ".join(f"{name} {value:+.1f} mL" for name, value in changed_ml.items())
+        text = f"Adapted at {need.strength:.0%} of the full strength, since {need.reason}. "
+        text += "That changed" if verdict.accepted else "That was not kept: it would have changed"
+        text += f" {changes}, and the agreement of the views to {after.agreement:.2f}."
+    return {
+        "strength": need.strength,
+        "text": text,
+        "changed_ml": changed_ml,
+        "agreement_before": round(before.agreement, 4),
+        "agreement_after": round(after.agreement, 4),
+    }
+
+
 @dataclass
 class Result:
     """A segmentation and how it came about.
@@ -176,22 +198,7 @@ class Result:
         """How strongly was adapted, why, and by how much that changed the answer; None where nothing was to adapt."""
         if self.adapted is None or self.verdict is None:
             return None
-        need, before, after = self.adapted.need, self.look.need_opinion(), self.verdict.opinion
-        volumes = [compute_volumes_ml(self.look.need_crop().restore(one.probabilities)) for one in (before, after)]
-        changed_ml = {name: round(volumes[1][name] - volumes[0][name], 2) + 0.0 for name in volumes[0]}
-        if need.strength == 0:
-            text = f"Not adapted, since {need.reason}."
-        else:
-            changes = ", ".join(f"{name} {value:+.1f} mL" for name, value in changed_ml.items())
-            text = f"Adapted at {need.strength:.0%} of the full strength, since {need.reason}. "
-            text += f"That changed {changes}, and the agreement of the views to {after.agreement:.2f}."
-        return {
-            "strength": need.strength,
-            "text": text,
-            "changed_ml": changed_ml,
-            "agreement_before": round(before.agreement, 4),
-            "agreement_after": round(after.agreement, 4),
-        }
+        return describe_adaptation(self.look, self.adapted, self.verdict)
 
     def save(self, path: Union[str, Path]) -> Path:
         """Write the labels: ``.seg.nrrd`` for 3D Slicer, or a label map (.nii.gz, .nii, .nrrd, .mha).

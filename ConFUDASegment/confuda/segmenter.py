@@ -205,10 +205,13 @@ class Segmenter:
             must_gain = adapted.need.must_gain and len(adapted.chosen) == 1
             accepted, reason = judge_adaptation(own, opinion, adapted.losses, must_gain)
             if adapted.settings.plain_prediction:
-                predictor = self.make_predictor(look.stack, adapted.network)
-                plain = predictor.predict(look.need_crop().slices, NO_FLIP)
-                opinion = dataclasses.replace(opinion, probabilities=plain)
+                opinion = self.answer_plainly(look.need_crop(), opinion, adapted.network)
         return Verdict(accepted, reason, opinion)
+
+    def answer_plainly(self, crop: HeartCrop, opinion: Opinion, network: DRUNet) -> Opinion:
+        """``opinion`` with the answer of one view, neither weighed nor cleaned up (``plain_prediction``)."""
+        plain = self.make_predictor(crop.stack, network).predict(crop.slices, NO_FLIP)
+        return dataclasses.replace(opinion, probabilities=plain)
 
     def make_bundle(self, adapted: Adapted, keep: bool = True, **facts: Any) -> Bundle:
         """The bundle with the adapted network in place of its own, or with its own where that is not to be kept.

@@ -107,6 +107,19 @@ def test_one_adaptation_to_both_ends_of_the_cycle_serves_all_frames(beat, bundle
     assert summary["volumes_ml"]["LV"] == pytest.approx(summary["function"]["lv_edv_ml"], abs=0.01)
 
 
+def test_what_both_ends_gain_nothing_by_is_not_kept(beat, bundle, monkeypatch) -> None:
+    monkeypatch.setattr("confuda.cine.judge_gain", lambda before, after: "nothing was gained")
+    volumes = [Volume.from_image(image) for image in beat[0]]
+    listener = Listener()
+    result = segment_cine(Segmenter(bundle, "cpu", listener), volumes, "ed,es", settings={"steps": 1, "runs": 1})
+    assert not result.accepted and any("since nothing was gained" in warning for warning in listener.warnings)
+    assert "it would have changed" in result.summarise()["adaptation"]["text"]
+    source = segment_cine(Segmenter(bundle, "cpu"), volumes, "ed,es", method="none")
+    assert source.summarise()["adaptation"] is None
+    for given, own in zip(result.label_maps, source.label_maps):
+        assert np.array_equal(sitk.GetArrayViewFromImage(given), sitk.GetArrayViewFromImage(own))
+
+
 def test_only_the_two_ends_of_the_cycle_are_segmented_where_they_are_asked_for(beat, bundle) -> None:
     volumes = [Volume.from_image(image) for image in beat[0]]
     result = segment_cine(Segmenter(bundle, "cpu"), volumes, "ed,es", method="none")

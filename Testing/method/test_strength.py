@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from confuda.adaptation.settings import PRESETS, make_settings
 from confuda.adaptation.strength import rate_need
 from confuda.imaging.volume import Volume
-from confuda.inference.acceptance import Opinion, judge_adaptation
+from confuda.inference.acceptance import Opinion, judge_adaptation, judge_gain
 from confuda.segmenter import Segmenter
 
 LOSSES = [{"source": 0.2}]
@@ -81,6 +81,13 @@ def test_what_was_chosen_by_need_must_be_better(before, after, kept) -> None:
     assert judge_adaptation(before, after, LOSSES)[0], "what was asked for must not be ruined, no more"
 
 
+def test_volumes_that_are_adapted_to_together_must_be_better_together() -> None:
+    before = [make_opinion(0.88), make_opinion(0.90)]
+    assert judge_gain(before, [make_opinion(0.92), make_opinion(0.90)]) == ""
+    assert "0.89 before, 0.89 after" in judge_gain(before, [make_opinion(0.89), make_opinion(0.89)])
+    assert judge_gain([make_opinion(0.95), make_opinion(0.95, closed=False)], [make_opinion(0.95)] * 2) == ""
+
+
 @pytest.fixture
 def sure(bundle, heart, monkeypatch):
     """A look at the toy heart by a network that says that it is sure."""
@@ -115,5 +122,7 @@ def test_what_was_done_is_told_with_its_reason_and_effect(bundle, heart) -> None
         "Adapted at 50% of the full strength, since it was asked"
     )
     assert told["agreement_before"] == pytest.approx(result.look.opinion.agreement, abs=1e-4)
+    refused = dataclasses.replace(result, verdict=dataclasses.replace(result.verdict, accepted=False))
+    assert "was not kept: it would have changed MYO" in refused.describe_adaptation()["text"]
     none = Segmenter(bundle, device="cpu").segment(volume)
     assert none.summarise()["adaptation"] is None

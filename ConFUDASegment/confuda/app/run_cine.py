@@ -95,7 +95,8 @@ def _make_case(job: Job, bundle: Bundle, result: CineResult, image: sitk.Image, 
     options = {"mode": job.mode, "method": job.method, "preset": job.preset, "seed": str(job.seed)}
     options["frames"] = f"{job.frames}; the slices shown are those of frame {result.ed}"
     adapted_to: List[int] = []
-    if result.adapted is not None:
+    took_steps = result.adapted is not None and result.adapted.took_steps
+    if result.adapted is not None and took_steps:
         adapted_to = result.adapted.chosen[list(result.looks).index(result.ed)].tolist()
     return Case(
         stack=look.stack if look is not None else ShortAxisStack(image, bundle.spacing_mm),
@@ -107,7 +108,7 @@ def _make_case(job: Job, bundle: Bundle, result: CineResult, image: sitk.Image, 
         options={**options, "device asked for": job.device},
         bundle=describe_bundle(bundle, Path(job.bundle or SHIPPED_BUNDLE)),
         source=look.opinion if look is not None else None,
-        adapted=verdict.opinion if verdict is not None else None,
+        adapted=verdict.opinion if verdict is not None and took_steps else None,
         adapted_to=adapted_to,
         losses=result.adapted.losses if result.adapted is not None else [],
         accepted=result.accepted,

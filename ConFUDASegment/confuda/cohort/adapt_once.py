@@ -15,7 +15,7 @@ from confuda.cohort.case import stage_volume, use_threads
 from confuda.cohort.failure import hide_parts, tell_no_names
 from confuda.cohort.volumes import CohortVolume
 from confuda.errors import BundleError, InputError, explain_memory_errors
-from confuda.inference.acceptance import LEAST_GAIN_OF_AGREEMENT
+from confuda.inference.acceptance import judge_gain
 from confuda.io.volume_file import read_volume
 from confuda.privacy import hide_paths
 from confuda.result import Look
@@ -47,10 +47,11 @@ class AdaptOnceTask:
 
 @dataclass
 class AdaptOnceResult:
-    """accepted: whether the adapted network was kept; volumes: how many it saw; slices: of these; warnings: what the
-    user should know."""
+    """accepted: whether the adapted network was kept; took_steps: whether there was a need to adapt; volumes: how many
+    the network saw; slices: of these; warnings: what the user should know."""
 
     accepted: bool
+    took_steps: bool
     volumes: int
     slices: int
     warnings: List[str]
@@ -67,7 +68,8 @@ def has_bundle(folder: Path, key: str) -> bool:
 def adapt_once(task: AdaptOnceTask) -> AdaptOnceResult:
     """Adapt to all slices around the heart of all volumes together, and save the bundle.
 
-    The adapted network is kept if most of the volumes, each judged as ``confuda adapt`` judges it, are not worse off.
+    The adapted network is kept if most of the volumes, each judged as ``confuda adapt`` judges it, are not worse off,
+    and, where the strength was chosen by need, if it is better for all of them together.
     Volumes that cannot be read, or show no heart, are left out with a warning.
 
     Raises:
@@ -103,20 +105,21 @@ def _adapt(task: AdaptOnceTask) -> AdaptOnceResult:
         verdicts = [segmenter.judge(look, adapted) for look in looks]
         reasons = [verdict.reason for verdict in verdicts if not verdict.accepted]
         accepted = 2 * len(reasons) <= len(verdicts)
-        before, after = (
-            float(np.mean([opinion.agreement for opinion in opinions]))
-            for opinions in ([look.need_opinion() for look in looks], [verdict.opinion for verdict in verdicts])
-        )
-        if accepted and adapted.need.must_gain and after < before + LEAST_GAIN_OF_AGREEMENT:
-            accepted, reasons = False, [f"the views agree no better with it ({before:.2f} before, {after:.2f} after)"]
+        if accepted and adapted.need.must_gain:
+            missing = judge_gain([look.need_opinion() for look in looks], [verdict.opinion for verdict in verdicts])
+            accepted, reasons = not missing, [missing]
         warnings = [*segmenter.warnings, *left_out]
+        if not adapted.took_steps:
+            warnings.append(
+                f"Nothing was adapted, since {adapted.need.reason}: the network as it is segments the cohort."
+            )
         if not accepted:
             warnings.append(f"The adaptation was not kept, since {reasons[0]}: the source network segments the cohort.")
         slices = sum(map(len, adapted.chosen))
         facts = {"mode": MODE, "volumes": len(looks), "slices": slices, "seed": task.adaptation.get("seed", 0)}
         bundle = segmenter.make_bundle(adapted, accepted, **facts, accepted=accepted, key=task.key)
         save_bundle(bundle, task.output)
-    return AdaptOnceResult(accepted, len(looks), slices, warnings)
+    return AdaptOnceResult(accepted, adapted.took_steps, len(looks), slices, warnings)
 
 
 def choose_volumes(volumes: Sequence[CohortVolume], count: int) -> List[CohortVolume]:

@@ -260,12 +260,16 @@ class _Cohort:
         self._note_if_refused(output)
         for message in result.warnings:
             self.report(f"warning: {message}")
-        self.report(f"adapted to {result.slices} slices of {result.volumes} volumes: {output}")
+        done = "adapted to" if result.took_steps else "looked at"
+        self.report(f"{done} {result.slices} slices of {result.volumes} volumes: {output}")
         return output
 
     def _note_if_refused(self, bundle: Path) -> None:
-        if not read_description(bundle)["adapted"]["accepted"]:
+        adapted = read_description(bundle)["adapted"]
+        if not adapted["accepted"]:
             self.notes.append("The adaptation was not kept: the source network segmented these cases.")
+        elif not adapted["strength"]:
+            self.notes.append("Nothing was adapted, since the network was sure: it segmented these cases as it is.")
 
     def _tell_adapted_on(self) -> str:
         how = [str(self.options.adaptation[name]) for name in ("method", "preset") if name in self.options.adaptation]

@@ -5,7 +5,7 @@ how often the check decides rightly (docs/reliability.md).
 """
 
 from dataclasses import dataclass
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -199,17 +199,20 @@ def judge_adaptation(
         return False, "the adapted network is less sure"
     reason = _judge_sizes(source, adapted) or _judge_anatomy(source, adapted)
     if not reason and must_gain:
-        reason = _judge_gain(source, adapted)
+        reason = judge_gain([source], [adapted])
     return not reason, reason
 
 
-def _judge_gain(source: Opinion, adapted: Opinion) -> str:
-    if adapted.agreement >= source.agreement + LEAST_GAIN_OF_AGREEMENT:
+def judge_gain(source: Sequence[Opinion], adapted: Sequence[Opinion]) -> str:
+    """Why the adapted network is not the better one for these volumes together; "" where it is: their views agree more
+    in the mean, or the most open of their walls is closed."""
+    before, after = (float(np.mean([one.agreement for one in some])) for some in (source, adapted))
+    if after >= before + LEAST_GAIN_OF_AGREEMENT:
         return ""
-    before, after = (measure_enclosure(opinion.probabilities.argmax(axis=0)) for opinion in (source, adapted))
-    if after >= before + LEAST_GAIN_OF_ENCLOSURE:
+    closed = [min(measure_enclosure(one.probabilities.argmax(axis=0)) for one in some) for some in (source, adapted)]
+    if closed[1] >= closed[0] + LEAST_GAIN_OF_ENCLOSURE:
         return ""
-    return f"the views agree no better with it ({source.agreement:.2f} before, {adapted.agreement:.2f} after)"
+    return f"the views agree no better with it ({before:.2f} before, {after:.2f} after)"
 
 
 def _judge_sizes(source: Opinion, adapted: Opinion) -> str:
