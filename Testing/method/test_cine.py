@@ -111,7 +111,8 @@ def test_what_both_ends_gain_nothing_by_is_not_kept(beat, bundle, monkeypatch) -
     monkeypatch.setattr("confuda.cine.judge_gain", lambda before, after: "nothing was gained")
     volumes = [Volume.from_image(image) for image in beat[0]]
     listener = Listener()
-    result = segment_cine(Segmenter(bundle, "cpu", listener), volumes, "ed,es", settings={"steps": 1, "runs": 1})
+    settings = {"steps": 1, "runs": 1, "learning_rate": 1e-6}
+    result = segment_cine(Segmenter(bundle, "cpu", listener), volumes, "ed,es", settings=settings)
     assert not result.accepted and any("since nothing was gained" in warning for warning in listener.warnings)
     assert "it would have changed" in result.summarise()["adaptation"]["text"]
     source = segment_cine(Segmenter(bundle, "cpu"), volumes, "ed,es", method="none")
