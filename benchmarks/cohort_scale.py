@@ -141,7 +141,7 @@ def measure(arguments: argparse.Namespace) -> str:
     volumes = [f"volume{number:05d}.nii.gz" for number in range(arguments.volumes)]
     command = [sys.executable, "-m", "confuda", "cohort", str(arguments.output / "volumes"), "-o", str(output)]
     command += ["--workers", str(arguments.workers), "--threads", "1", "--device", "cpu", "--preset", "fast"]
-    command += ["--set", f"steps={arguments.steps}", "--set", "runs=1"]
+    command += ["--set", f"steps={arguments.steps}", "--set", "runs=1", "--set", "strength=1"]
     if arguments.bundle is not None:
         command += ["--bundle", str(arguments.bundle)]
     began = time.monotonic()

@@ -36,6 +36,9 @@ from confuda.errors import UsageError
 from confuda.io.atomic import write_text
 
 PARTS = ("presets", "scaling", "profile", "import")
+ALWAYS = "strength=1"
+"""The network is sure of the sample: by need no step would be taken, and there would be none to time."""
+
 IMPORT_SCRIPT = """
 import json, sys, time
 began = time.perf_counter()
@@ -136,7 +139,7 @@ def measure_presets(arguments: argparse.Namespace, folder: Path) -> List[Dict[st
     volume = arguments.volume or make_volume(15, 512, folder / "volume.nrrd")
     output, adapted, segmented = folder / "out.seg.nrrd", folder / "adapted", folder / "segmented"
     adapt = ["adapt", str(volume), "-o", str(output), "--bundle", str(arguments.bundle)]
-    overrides = _repeat_option("--set", arguments.set)
+    overrides = _repeat_option("--set", [ALWAYS, *arguments.set])
     runs = {"adapt, none": ([*adapt, "--method", "none"], output)}
     for preset in arguments.presets:
         runs[f"adapt, {preset}"] = ([*adapt, "--preset", preset, *overrides], output)
@@ -155,7 +158,7 @@ def measure_scaling(arguments: argparse.Namespace, folder: Path) -> List[Dict[st
     """No adaptation and the default preset over the number of slices, and over the image size, on most threads."""
     shapes = [("slices", slices, arguments.base_size) for slices in arguments.slices]
     shapes += [("size", arguments.base_slices, size) for size in arguments.sizes]
-    overrides = _repeat_option("--set", arguments.set)
+    overrides = _repeat_option("--set", [ALWAYS, *arguments.set])
     methods = {"none": ["--method", "none"], DEFAULT_PRESET: ["--preset", DEFAULT_PRESET, *overrides]}
     rows = []
     for over, slices, size in shapes:
