@@ -55,7 +55,7 @@ class Condition(NamedTuple):
 
 
 _RATE = PRESETS[DEFAULT_PRESET].learning_rate
-_SINGLE = {"steps": 10, "runs": 1}
+_SINGLE = {"steps": 10, "runs": 1, "strength": 1.0}
 """One run instead of the average of several: worse, and quicker to measure."""
 
 CONDITIONS: Dict[str, Condition] = {

@@ -228,7 +228,10 @@ class Panel:
         self._refresh()
 
     def _showResult(self, job: SegmentationJob) -> None:
-        self._estimate.learn(job.request, job.sliceCount * job.frameCount, job.device, job.summary.get("seconds") or {})
+        if job.summary.get("steps") or job.request.method == "none":
+            # A run that found no need to adapt says nothing of one that will.
+            slices = job.sliceCount * job.frameCount
+            self._estimate.learn(job.request, slices, job.device, job.summary.get("seconds") or {})
         if self._parameters is not None:
             self._parameters.resultSegmentation = job.segmentationNode
             self._parameters.resultTable = job.tableNode

@@ -44,7 +44,7 @@ def source(tmp_path_factory):
 @pytest.mark.parametrize(
     "must_refuse, options",
     [
-        pytest.param(False, {"preset": "fast"}, id="preset fast"),
+        pytest.param(False, {"preset": "fast", "settings": {"strength": 0.3}}, id="preset fast at three tenths"),
         pytest.param(False, {"settings": {**RUIN, "learning_rate": 2e-2}}, id="ten times the learning rate"),
         pytest.param(True, {"settings": {**RUIN, "learning_rate": 1e6}}, id="a learning rate of a million"),
         pytest.param(

@@ -156,6 +156,10 @@ def _add_bundle(commands: Any) -> None:
         "--class-weights", type=float, nargs=4, default=[1, 1, 1, 1], metavar=("BACKGROUND", "MYO", "LV", "RV"),
         help="what soft labels are multiplied by before the largest decides (1 1 1 1 by default)",
     )  # fmt: skip
+    build.add_argument(
+        "--scar-weights", type=float, nargs=4, default=[1, 1, 1, 1], metavar=("BACKGROUND", "MYO", "LV", "RV"),
+        help="what comes on top where a volume shows scar as bright as blood (1 1 1 1 by default; shipped: 1 3 0.6 1)",
+    )  # fmt: skip
     build.add_argument("--scores", type=Path, help="JSON of measured scores to keep in the description")
     build.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="the bundle's folder")
     build.set_defaults(run="bundle build")

@@ -90,6 +90,7 @@ def run_bundle_build(arguments: argparse.Namespace) -> int:
         scores,
         arguments.output,
         arguments.class_weights,
+        arguments.scar_weights,
         {"data": arguments.source, "licence": arguments.licence},
     )
     print(arguments.output)

@@ -212,7 +212,7 @@ def judge_gain(source: Sequence[Opinion], adapted: Sequence[Opinion]) -> str:
     closed = [min(measure_enclosure(one.probabilities.argmax(axis=0)) for one in some) for some in (source, adapted)]
     if closed[1] >= closed[0] + LEAST_GAIN_OF_ENCLOSURE:
         return ""
-    return f"the views agree no better with it ({before:.2f} before, {after:.2f} after)"
+    return f"the views hardly agree more with it ({before:.3f} before, {after:.3f} after)"
 
 
 def _judge_sizes(source: Opinion, adapted: Opinion) -> str:

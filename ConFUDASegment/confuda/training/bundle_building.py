@@ -96,13 +96,15 @@ def build_bundle(
     scores: Dict[str, Any],
     output: Path,
     class_weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
+    scar_weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
     terms: Optional[Mapping[str, Optional[str]]] = None,
 ) -> Bundle:
     """Make a bundle of the averaged segmenter in one training folder and of RAIN, with exemplars from ``data``.
 
     ``segmenter_folder`` may be that of a run on packed slices; the exemplars are then whole stacks of ACDC.
     ``rain_folder`` is a training folder or, as it has to be for such a run, a bundle whose RAIN is kept.
-    ``class_weights`` are those of :func:`confuda.inference.prediction.weigh_classes`. ``terms``: "data", "licence" and
+    ``class_weights`` are those of :func:`confuda.inference.prediction.weigh_classes`, ``scar_weights`` those of
+    ``confuda.inference.scar_weights``. ``terms``: "data", "licence" and
     "citation" of the source, for the description.
 
     Raises:
@@ -119,6 +121,7 @@ def build_bundle(
         "spacing_mm": parts.spacing_mm,
         "crop": parts.crop,
         "class_weights": list(class_weights),
+        "scar_weights": list(scar_weights),
         **({} if parts.views is None else {"views": parts.views}),
         "segmenter": parts.segmenter,
         "rain": parts.rain_widths,
