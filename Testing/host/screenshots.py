@@ -90,6 +90,8 @@ def takeScreenshots(folder: Path) -> List[Path]:
     bench.run(lambda: not bench.panel._probe.isRunning)
     camera.take("idle")
 
+    # Of the sample the network is sure: only the quality that tries on every volume shows an adaptation.
+    bench.panel._parameters.preset = "thorough"
     bench.worker = None if real else "slow"
     bench.press(bench.ui.applyButton)
     job = bench.logic.job
@@ -97,6 +99,7 @@ def takeScreenshots(folder: Path) -> List[Path]:
     camera.take("running")
     job.cancel()
     bench.run(lambda: not job.isRunning)
+    bench.panel._parameters.preset = "balanced"
 
     bench.worker = None if real else "succeed"
     bench.runFromPanel(LIMIT)
