@@ -84,7 +84,7 @@ def test_what_was_chosen_by_need_must_be_better(before, after, kept) -> None:
 def test_volumes_that_are_adapted_to_together_must_be_better_together() -> None:
     before = [make_opinion(0.88), make_opinion(0.90)]
     assert judge_gain(before, [make_opinion(0.92), make_opinion(0.90)]) == ""
-    assert "0.89 before, 0.89 after" in judge_gain(before, [make_opinion(0.89), make_opinion(0.89)])
+    assert "0.890 before, 0.890 after" in judge_gain(before, [make_opinion(0.89), make_opinion(0.89)])
     assert judge_gain([make_opinion(0.95), make_opinion(0.95, closed=False)], [make_opinion(0.95)] * 2) == ""
 
 
