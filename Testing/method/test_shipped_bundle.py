@@ -3,6 +3,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import SimpleITK as sitk
 from Testing.conftest import SAMPLE, SAMPLE_TRUTH
@@ -11,7 +12,9 @@ from confuda.app.cli import main
 from confuda.bundle.description import read_description
 from confuda.bundle.format import SHIPPED_BUNDLE
 from confuda.io.segmentation_file import read_segmentation
+from confuda.labels import STRUCTURES
 from confuda.measure.metrics import evaluate
+from confuda.measure.overlap import measure_dice
 
 
 def segment(volume, output, *options) -> dict:
@@ -66,3 +69,23 @@ def test_training_data_and_sample_do_not_overlap() -> None:
     data = read_description(SHIPPED_BUNDLE)["training"]["data"]
     assert "held out" in data and "patients 10, 20, ..., 100" in data
     assert "patient100" in (SAMPLE.parent / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_frames_of_a_cine_agree_with_each_other(tmp_path) -> None:
+    """From frame to frame the middle slices change no more than in the experts' own labels, interpolated in time."""
+    cine = SAMPLE.with_name("SimulatedCine.seq.nrrd")
+    options = ["--frames", "all", "--method", "none"]
+    assert main(["adapt", str(cine), "-o", str(tmp_path / "labels.nii.gz"), *options]) == 0
+    own = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "labels.nii.gz")))
+    # Slicer's sequence: ITK reads its frames as the components of a voxel.
+    experts = sitk.ReadImage(str(cine.with_name("SimulatedCine-truth.seq.nrrd")))
+    truth = np.moveaxis(sitk.GetArrayFromImage(experts), -1, 0)
+    assert own.shape == truth.shape
+    middle = slice(truth.shape[1] // 2 - 1, truth.shape[1] // 2 + 2)
+    for structure in STRUCTURES:
+        ours, theirs = (
+            np.mean([measure_dice(one, other) for one, other in zip(masks, masks[1:])])
+            for masks in (labels[:, middle] == structure.label for labels in (own, truth))
+        )
+        assert ours >= theirs - 0.02, (structure.name, ours, theirs)
