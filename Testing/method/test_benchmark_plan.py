@@ -138,8 +138,10 @@ def test_the_method_in_the_documents_becomes_a_row_by_one_file(
     assert [row["method"] for row in rows][2:] == ["source only, as many steps", "entropy"]
     assert 0 <= float(rows[-1]["dice_average_mean"]) <= 1
     (record,) = (tmp_path / "out" / "cells").glob("entropy-few-shot-fold2-*.json")
-    assert json.loads(record.read_text())["settings"]["steps"] == 2
-    assert "| few-shot | entropy | source only, as many steps | 3 |" in (tmp_path / "out" / "table1.md").read_text()
+    assert json.loads(record.read_text(encoding="utf-8"))["settings"]["steps"] == 2
+    assert "| few-shot | entropy | source only, as many steps | 3 |" in (tmp_path / "out" / "table1.md").read_text(
+        encoding="utf-8"
+    )
     # The file decides about its own cells, and about no other.
     write_example(tmp_path, "0.2")
     capsys.readouterr()

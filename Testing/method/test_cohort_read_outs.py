@@ -28,7 +28,7 @@ def test_wall_and_scar_are_columns_of_the_table(small_bundle_folder, tmp_path) -
     path = write_heart(tmp_path / "scans" / "one.nii.gz", slices=6)
     volume = sitk.ReadImage(str(path))
     values = sitk.GetArrayFromImage(volume)
-    values[:, 30:60, 65:75] += 130
+    values[:, 40:50, 66:72] += 130
     bright = sitk.GetImageFromArray(values)
     bright.CopyInformation(volume)
     sitk.WriteImage(bright, str(path))
