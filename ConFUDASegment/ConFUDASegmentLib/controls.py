@@ -26,7 +26,7 @@ _COLORS = {
 }
 # Where each stage begins and ends on the bar: most of the time goes into adapting.
 _STAGES = {"load": (0, 3), "find": (3, 6), "adapt": (6, 85), "predict": (85, 97), "write": (97, 100)}
-_LONGEST_NAME = 24  # in a header: a longer one would widen the panel
+_LONGEST_NAME, _LONGEST_RESULT = 24, 36  # letters in a header: a longer one would widen the panel
 
 
 class Binding:
@@ -296,8 +296,17 @@ def inputsHeader(volumeNode: Optional[Any], count: int, folded: bool) -> str:
         return header
     if count > 1:
         return _("Volumes: {count}").format(count=count)
-    name = volumeNode.GetName() or ""
-    return _("Volume: {name}").format(name=name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…")
+    return _("Volume: {name}").format(name=_shortened(volumeNode.GetName() or "", _LONGEST_NAME))
+
+
+def resultsHeader(segmentationNode: Optional[Any]) -> str:
+    """The header of the results: it tells whose they are, for another volume may be chosen by now."""
+    name = (segmentationNode.GetName() or "") if segmentationNode is not None else ""
+    return _("Results: {name}").format(name=_shortened(name, _LONGEST_RESULT)) if name else _("Results")
+
+
+def _shortened(name: str, longest: int) -> str:
+    return name if len(name) <= longest else name[: longest - 1] + "…"
 
 
 def _stageName(stage: str) -> str:

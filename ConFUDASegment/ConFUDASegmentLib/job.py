@@ -10,6 +10,8 @@ import qt
 import vtk
 from slicer.i18n import tr as _
 
+from confuda.measure.function import SCAR_OF_A_FRAME
+
 from . import errors
 from .errors import ConFUDAError, InvalidInputError, JobCancelledError, JobFailedError
 from .machine import Workspace
@@ -119,6 +121,8 @@ class SegmentationJob:
             raise
         self._observeScene()
         note = None if self.request.isCine else sequenceNote(self._volumeNode)
+        if note is not None and self.request.scar:
+            note = f"{note} {_(SCAR_OF_A_FRAME)}"
         if note:
             self._warn(note)
         self._timer = self._tools.makeTimer(self._poll)

@@ -26,21 +26,21 @@ _SEGMENT, _THICKNESS, _TRANSMURALITY = "Segment", "Thickness [mm]", "Transmurali
 _VIRIDIS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
 _ABSENT = (217, 217, 217)
 _WHERE = ((90, "anterior"), (180, "septal"), (270, "inferior"), (0, "lateral"))
-_PICTURE_WIDTH, _PICTURE_HEIGHT, _RING = 310, 240, 24  # pixels
+_PICTURE_WIDTH, _PICTURE_HEIGHT, _RING, _LETTERS = 314, 254, 26, 11  # pixels
 
 
-def functionRows(function: Dict[str, Any]) -> List[Tuple[str, str, str, str]]:
-    """(what, left ventricle, right ventricle, unit) for each line of the table; a dash for what there is not."""
+def functionRows(function: Dict[str, Any]) -> List[Tuple[str, str, str]]:
+    """(what and unit, left ventricle, right ventricle) for each line of the table; a dash for what there is not."""
     names = [
         (_("Ejection fraction"), "ejection_fraction_percent", "%"),
         (_("End-diastolic volume"), "edv_ml", "mL"),
         (_("End-systolic volume"), "esv_ml", "mL"),
         (_("Stroke volume"), "stroke_volume_ml", "mL"),
         (_("Mass at end-diastole"), "mass_g", "g"),
-        (_("End-diastolic volume by body surface"), "edv_ml_per_m2", "mL/m²"),
-        (_("End-systolic volume by body surface"), "esv_ml_per_m2", "mL/m²"),
-        (_("Stroke volume by body surface"), "stroke_volume_ml_per_m2", "mL/m²"),
-        (_("Mass by body surface"), "mass_g_per_m2", "g/m²"),
+        (_("End-diastolic volume index"), "edv_ml_per_m2", "mL/m²"),
+        (_("End-systolic volume index"), "esv_ml_per_m2", "mL/m²"),
+        (_("Stroke volume index"), "stroke_volume_ml_per_m2", "mL/m²"),
+        (_("Mass index"), "mass_g_per_m2", "g/m²"),
         (_("Frame of end-diastole"), "ed_frame", ""),
         (_("Frame of end-systole"), "es_frame", ""),
     ]
@@ -49,14 +49,14 @@ def functionRows(function: Dict[str, Any]) -> List[Tuple[str, str, str, str]]:
         values = [function.get(f"{ventricle}_{key}") for ventricle in ("lv", "rv")]
         if any(value is not None for value in values):
             shown = [_shownNumber(value, isFrame=not unit) for value in values]
-            rows.append((text, shown[0], shown[1], unit))
+            rows.append((f"{text} [{unit}]" if unit else text, shown[0], shown[1]))
     return rows
 
 
 def writeFunction(scene: Any, segmentationNode: Any, volumeNode: Any, function: Dict[str, Any]) -> None:
     """Table of function, table of volumes by frame, and the plot of these."""
     rows = functionRows(function)
-    columns = [_("Measure"), _("Left ventricle"), _("Right ventricle"), _("Unit")]
+    columns = [_("Measure"), _("LV"), _("RV")]
     addTable(scene, segmentationNode, FUNCTION_ROLE, _("function"), columns, rows)
     browser = browserOf(volumeNode)
     images = browser.GetSequenceNode(volumeNode)
@@ -125,7 +125,7 @@ def writeScar(scene: Any, segmentationNode: Any, labels: Any, geometry: Geometry
         (_("Scar"), f"{scar['scar_ml']:.1f} mL, {scar['scar_g']:.1f} g"),
         (_("Share of the muscle"), f"{scar['scar_percent_of_lv_mass']:.1f} %"),
         (_("Microvascular obstruction in it"), f"{scar['microvascular_obstruction_ml']:.1f} mL"),
-        (_("Threshold"), f"{scar['threshold']:.1f} ({scar['method']})"),
+        (_("Threshold"), f"{_shown(scar['threshold'], 1)} ({scar['method']})"),
     ]
     for part in scar["segments"]:
         transmurality = part["transmurality_percent"]
@@ -141,17 +141,17 @@ def writeWall(
     scene: Any, segmentationNode: Any, volumeNode: Any, labels: Any, geometry: Geometry, wall: Dict[str, Any]
 ) -> None:
     """AHA's segments as a segmentation of their own, coloured by thickness, and their table."""
-    rows = [
-        (
-            int(part["segment"]),
+    rows = {
+        int(part["segment"]): (
             part["name"],
             *(_shown(part[key], places) for key, places in (("thickness_mm", 1), ("area_cm2", 1), ("mass_g", 1))),
         )
         for part in wall["segments"]
-    ]
-    rows += [(int(part["segment"]), part["name"], "–", "–", "–") for part in wall["not_given"]]
-    columns = [_SEGMENT, _("Name"), _THICKNESS, _("Area [cm²]"), _("Mass [g]")]
-    addTable(scene, segmentationNode, WALL_ROLE, _("wall"), columns, sorted(rows))
+    }
+    rows.update({int(part["segment"]): (part["name"], "–", "–", "–") for part in wall["not_given"]})
+    columns = [_SEGMENT, _THICKNESS, _("Area [cm²]"), _("Mass [g]")]
+    lines = [(f"{number} {name}", *values) for number, (name, *values) in sorted(rows.items())]
+    addTable(scene, segmentationNode, WALL_ROLE, _("wall"), columns, lines)
     node = segmentationNode.GetNodeReference(WALL_SEGMENTS_ROLE)
     if node is None:
         name = scene.GenerateUniqueName(_("{name} wall segments").format(name=segmentationNode.GetName()))
@@ -212,10 +212,11 @@ def thicknessOf(wallTable: Any) -> Dict[int, Optional[float]]:
     values: Dict[int, Optional[float]] = {}
     segments, thicknesses = (wallTable.GetColumnIndex(name) for name in (_SEGMENT, _THICKNESS))
     for row in range(wallTable.GetNumberOfRows()):
+        number = int(float(wallTable.GetCellText(row, segments).split()[0]))
         try:
-            values[int(float(wallTable.GetCellText(row, segments)))] = float(wallTable.GetCellText(row, thicknesses))
+            values[number] = float(wallTable.GetCellText(row, thicknesses))
         except ValueError:
-            values[int(float(wallTable.GetCellText(row, segments)))] = None
+            values[number] = None
     return values
 
 
@@ -226,6 +227,10 @@ def drawBullsEye(values: Dict[int, Optional[float]], title: str) -> Any:
     painter = qt.QPainter()
     painter.begin(picture)
     painter.setRenderHint(qt.QPainter.Antialiasing, True)
+    # Of one size on every computer, so that a number stays within its segment.
+    letters = qt.QFont()
+    letters.setPixelSize(_LETTERS)
+    painter.setFont(letters)
     colors = colorsOf(values)
     painter.setPen(qt.QColor(255, 255, 255))
     for number in sorted(range(1, 18), key=lambda number: -find_place(number)[1]):  # from the outside: pies overlap
@@ -254,7 +259,7 @@ def drawBullsEye(values: Dict[int, Optional[float]], title: str) -> Any:
 
 def _writeAt(painter: Any, radius: float, degrees: float, text: str) -> None:
     """radius: in rings from the middle; degrees: counter-clockwise from the right."""
-    width, height = 70, 16
+    width, height = 60, 14
     x = _PICTURE_WIDTH / 2 + radius * _RING * math.cos(math.radians(degrees))
     y = _PICTURE_HEIGHT / 2 - radius * _RING * math.sin(math.radians(degrees))
     painter.drawText(int(x - width / 2), int(y - height / 2), width, height, qt.Qt.AlignCenter, text)

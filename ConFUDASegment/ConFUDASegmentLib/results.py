@@ -158,11 +158,11 @@ def tablesOf(segmentationNode: Optional[Any]) -> List[Tuple[str, Any]]:
 
 
 def carryCaveat(segmentationNode: Any, caveat: str) -> None:
-    """The other tables that have a mass say the same beside it."""
-    for role in (FUNCTION_ROLE, WALL_ROLE):
+    """The other tables that have a mass say the same beside it; that of the scar says what it is not."""
+    for role in (FUNCTION_ROLE, WALL_ROLE, SCAR_ROLE):
         table = segmentationNode.GetNodeReference(role)
         if table is not None:
-            table.SetAttribute(_CAVEAT, caveat)
+            table.SetAttribute(_CAVEAT, table.GetDescription() if role == SCAR_ROLE else caveat)
 
 
 def forgetReadOuts(segmentationNode: Any) -> None:
@@ -172,7 +172,7 @@ def forgetReadOuts(segmentationNode: Any) -> None:
 
 
 def massCaveatOf(table: Optional[Any]) -> str:
-    """What has to be said beside the mass, or nothing."""
+    """What has to be said beside the mass, or the scar; or nothing."""
     return (table.GetAttribute(_CAVEAT) or "") if table is not None else ""
 
 

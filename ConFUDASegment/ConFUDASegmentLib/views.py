@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 
 from confuda.labels import STRUCTURES
 
+from .controls import resultsHeader
 from .readouts import chartOf, drawBullsEye, isWallTable, showWallSegments, thicknessOf, wallSegmentsOf
 from .results import hasOwnColors, massCaveatOf, tablesOf, useColors
 from .scene_in import geometryOf
@@ -222,6 +223,7 @@ class ResultDisplay:
             ui.tableCombo.blockSignals(wasBlocked)
         ui.tableCombo.visible = len(tables) > 1
         ui.resultsButton.visible = segmentation is not None or bool(tables)
+        ui.resultsButton.text = resultsHeader(segmentation)
         for button in (ui.show3DButton, ui.colorsButton):
             button.enabled = segmentation is not None
         display = segmentation.GetDisplayNode() if segmentation is not None else None

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any, List
 
+from PIL import Image
 from Testing.host.startup import MODULE_FOLDER, REPOSITORY, start
 
 SAMPLE = MODULE_FOLDER / "Resources" / "SampleData" / "SimulatedLGE.nrrd"
@@ -19,6 +20,7 @@ DOCUMENTED = REPOSITORY / "Resources" / "Screenshots"
 WIDTH = 430
 # Slicer's title, menu and tool bars, its logo, the module's chooser and help, and the data probe take about 230 pixels.
 WINDOWS = {"1085x570": (400, 340), "1600x1000": (500, 770)}
+COLORS = 192
 LIMIT = 1800.0  # seconds for a true run on a busy machine
 
 
@@ -63,6 +65,10 @@ class Camera:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not widget.grab().save(str(path)):
             raise OSError(f"{path} could not be written")
+        # A panel has few colours, and every picture stays in the repository for good.
+        with Image.open(path) as picture:
+            few = picture.convert("RGB").quantize(COLORS, dither=Image.Dither.NONE)
+        few.save(path, optimize=True)
         self.paths.append(path)
 
 
@@ -79,11 +85,11 @@ def takeScreenshots(folder: Path) -> List[Path]:
     bench.devices = ONE_CPU
     real = BUNDLE.is_file() and "--phantom" not in sys.argv
     if real:
-        host.loadVolume(SAMPLE, SAMPLE.stem)
+        sample = host.loadVolume(SAMPLE, SAMPLE.stem)
     else:
         from Testing.host import phantom
 
-        phantom.addVolume()
+        sample = phantom.addVolume()
     camera = Camera(bench, folder)
     bench.widget.parent.show()
     bench.widget.enter()
@@ -105,10 +111,12 @@ def takeScreenshots(folder: Path) -> List[Path]:
     bench.runFromPanel(LIMIT)
     camera.take("finished")
 
-    _takeReadOuts(bench, camera)
     bench.worker = "crash"
     bench.runFromPanel()
     camera.take("error")
+    bench.worker = None if real else "succeed"
+    _takeReadOuts(bench, camera)
+    bench.panel._parameters.inputVolume = sample
     _takeFirstStarts(bench, camera, installing)
     host.unloadModule()
     return camera.paths
@@ -117,12 +125,14 @@ def takeScreenshots(folder: Path) -> List[Path]:
 def _takeReadOuts(bench: Any, camera: Camera) -> None:
     """The wall of the sample, and all frames of the sample cine; both without adaptation, which shows elsewhere."""
     parameters = bench.panel._parameters
+    bench.ui.detailsButton.setProperty("collapsed", True)
     parameters.method = "none"
-    parameters.measureWall = True
+    parameters.measureWall, parameters.scar = True, "fwhm"
     bench.runFromPanel(LIMIT)
-    bench.ui.tableCombo.setCurrentIndex(bench.ui.tableCombo.findText("Wall"))
-    camera.take("wall")
-    parameters.measureWall = False
+    for name in ("Wall", "Scar"):
+        bench.ui.tableCombo.setCurrentIndex(bench.ui.tableCombo.findText(name))
+        camera.take(name.lower())
+    parameters.measureWall, parameters.scar = False, ""
     parameters.inputVolume = bench.host.loadSequence(SAMPLE_CINE, "SimulatedCine")
     parameters.frames = "all"
     bench.runFromPanel(LIMIT)

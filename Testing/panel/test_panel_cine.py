@@ -64,6 +64,12 @@ def test_the_current_frame_is_the_default(cine, phantom):
     assert np.array_equal(lv_of(job.segmentationNode, cine.volume), cine.arrays[1] == phantom.GREY["LV"])
 
 
+def test_scar_in_the_current_frame_is_warned_of(cine):
+    cine.ui.scarCombo.setCurrentIndex(cine.ui.scarCombo.findData("fwhm"))
+    cine.runFromPanel()
+    assert "one frame of several" in cine.ui.statusLabel.text()
+
+
 def test_all_frames_give_segmentations_that_play_with_the_cine(cine, phantom):
     import slicer
 
@@ -99,11 +105,11 @@ def test_function_is_a_table_and_a_curve(cine, phantom):
     assert cine.ui.tableCombo.isVisible() and cine.ui.tableCombo.currentText() == "Function"
     table = cine.ui.resultsTable
     shown = {table.item(row, 0).text(): table.item(row, 1).text() for row in range(table.rowCount())}
-    assert float(shown["End-diastolic volume"]) == pytest.approx(edv, abs=0.051)
-    assert float(shown["End-systolic volume"]) == pytest.approx(esv, abs=0.051)
-    assert float(shown["Ejection fraction"]) == pytest.approx(100 * (edv - esv) / edv, abs=0.051)
+    assert float(shown["End-diastolic volume [mL]"]) == pytest.approx(edv, abs=0.051)
+    assert float(shown["End-systolic volume [mL]"]) == pytest.approx(esv, abs=0.051)
+    assert float(shown["Ejection fraction [%]"]) == pytest.approx(100 * (edv - esv) / edv, abs=0.051)
     assert shown["Frame of end-diastole"] == "1"  # as Slicer's browser counts
-    assert list(shown)[0] == "Ejection fraction"  # what is asked for first is seen without scrolling
+    assert list(shown)[0] == "Ejection fraction [%]"  # what is asked for first is seen without scrolling
     assert "1.05 g/mL" in cine.ui.caveatLabel.text()  # its mass carries the caveat, too
 
     chart = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLPlotChartNode")
@@ -169,3 +175,16 @@ def test_from_the_console(cine, phantom):
     node = cine.logic.adaptAndSegment(cine.volume, frames="all")
     assert cine.logic.job.summary["function"]["lv_ejection_fraction_percent"] > 0
     assert np.array_equal(lv_of(node, cine.volume), cine.arrays[1] == phantom.GREY["LV"])
+
+
+def test_the_table_of_function_fits_a_small_window(cine):
+    """Ventricles and units are seen without scrolling to the side, at the width of the smallest window."""
+    cine.widget.parent.setFixedWidth(370)
+    cine.ui.framesCombo.setCurrentIndex(1)
+    cine.ui.heightSpin.setValue(180)
+    cine.ui.weightSpin.setValue(75)
+    cine.runFromPanel()
+    cine.host.process(0.1)
+    table = cine.ui.resultsTable
+    assert [table.horizontalHeaderItem(column).text() for column in range(3)] == ["Measure", "LV", "RV"]
+    assert table.columnCount() == 3 and table.horizontalScrollBar().maximum() == 0

@@ -80,6 +80,7 @@ def test_the_result_is_seen_after_a_run(small, phantom):
     for widget in (small.ui.applyButton, small.ui.statusLabel, small.ui.resultsTable):
         assert is_seen(small, widget), widget.objectName()
     assert small.ui.inputsButton.property("text") == "Volume: Short axis"  # folded, it says what was segmented
+    assert small.ui.resultsButton.property("text") == "Results: Short axis ConFUDA"
     small.ui.inputsButton.setProperty("collapsed", False)
     small.host.process(0.05)
     assert small.ui.inputsButton.property("text") == "Volume and result"

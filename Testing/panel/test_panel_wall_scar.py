@@ -51,7 +51,8 @@ def test_wall_table_and_bulls_eye(shown):
     assert not shown.ui.bullsEyeLabel.isVisible()
     rows = choose_table(shown, "Wall")
     assert len(rows) == 17
-    assert rows[0] == ["1", "basal anterior", "6.0", "10.0", "6.3"] and rows[2][2:] == ["–", "–", "–"]
+    assert rows[0] == ["1 basal anterior", "6.0", "10.0", "6.3"] and rows[2][1:] == ["–", "–", "–"]
+    assert shown.ui.resultsTable.horizontalHeaderItem(1).text() == "Thickness [mm]"
     assert shown.ui.bullsEyeLabel.isVisible()
     picture = shown.ui.bullsEyeLabel.pixmap().toImage()
     # Segment 1 (thinnest) lies above, 2 (thickest) above to the left, 3 (not given) below it; the paper is white.
@@ -62,9 +63,9 @@ def test_wall_table_and_bulls_eye(shown):
 
 
 def at(picture, degrees, radius):
-    """The colour at a place of the bull's eye, whose rings are 24 pixels wide."""
-    x = picture.width() / 2 + 24 * radius * np.cos(np.radians(degrees))
-    y = picture.height() / 2 - 24 * radius * np.sin(np.radians(degrees))
+    """The colour at a place of the bull's eye, whose rings are 26 pixels wide."""
+    x = picture.width() / 2 + 26 * radius * np.cos(np.radians(degrees))
+    y = picture.height() / 2 - 26 * radius * np.sin(np.radians(degrees))
     color = picture.pixelColor(int(x), int(y))
     return color.red(), color.green(), color.blue()
 
@@ -87,6 +88,7 @@ def test_scar_is_a_segment_in_a_layer_of_its_own(shown, phantom):
     rows = dict(choose_table(shown, "Scar"))
     assert rows["Share of the muscle"] == f"{share:.1f} %"
     assert rows["1 basal anterior"] == "40 %, transmural 75 %"
+    assert shown.ui.caveatLabel.isVisible() and "not a diagnosis" in shown.ui.caveatLabel.text()
 
 
 def test_both_and_neither(shown):

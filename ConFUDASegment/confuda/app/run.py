@@ -19,6 +19,7 @@ from confuda.io.file_name import DICOM_ENDING, SLICER_ENDING, find_ending
 from confuda.io.segmentation_file import check_label_path, name_beside, write_segmentation, write_segments
 from confuda.io.volume_file import read_volume
 from confuda.labels import SCAR, find_label_values
+from confuda.measure.function import SCAR_OF_A_FRAME
 from confuda.measure.read_outs import ReadOuts, measure_read_outs
 from confuda.observer import Observer
 from confuda.report.case import Case
@@ -125,6 +126,8 @@ def run_job(job: Job, observer: Optional[JobObserver] = None) -> Dict[str, Any]:
         if documents.need_uncertainty and result.opinion is not None:
             uncertainty = measure_uncertainty(result.opinion)
         found = measure_read_outs(volume.image, result.label_map, job.wall, job.scar)
+        if job.scar is not None and job.frames is not None:
+            found.warnings.append(SCAR_OF_A_FRAME)
         for message in found.warnings:
             observer.warning(message)
         observer.check_cancelled()

@@ -14,6 +14,10 @@ from confuda.labels import LV, MYO, MYOCARDIAL_DENSITY_G_PER_ML, RV, STRUCTURES
 ALL_FRAMES, ED_AND_ES = "all", "ed,es"
 """What may be chosen of a cine, beside the number of one frame: all, or those near end-diastole and end-systole."""
 
+SCAR_OF_A_FRAME = (
+    "Scar is measured in one frame of several: of a cine, which is no late enhancement, these numbers mean nothing."
+)
+
 HEIGHT_CM = (30.0, 272.0)
 """Heights that are taken for those of a human being, newborn to the tallest one known."""
 
