@@ -15,18 +15,20 @@ import SimpleITK as sitk
 from confuda.adaptation.settings import DEFAULT_PRESET, AdaptationSettings
 from confuda.device import measure_peak_memory_mb
 from confuda.errors import InputError, UsageError
-from confuda.imaging.stack import ShortAxisStack
+from confuda.imaging.stack import ShortAxisStack, find_slice_axis
 from confuda.imaging.volume import Volume
 from confuda.inference.acceptance import judge_gain
 from confuda.inference.cautions import find_cautions
 from confuda.inference.prediction import NO_FLIP, clean_up
 from confuda.labels import LV
+from confuda.measure.coverage import CUT_OFF, LARGEST_NARROW_END, measure_narrow_end
 from confuda.measure.function import ALL_FRAMES, ED_AND_ES, HeartFunction, measure_function
 from confuda.measure.metrics import compute_volumes_ml
 from confuda.result import Adapted, Look, Verdict, describe_adaptation
 from confuda.segmenter import NO_HEART, Segmenter, check_options
 
 NO_ADAPTATION = "none"
+ONE_FRAME = "Only one frame was segmented, so there is no end-systole and no ejection fraction."
 
 
 @dataclass
@@ -184,10 +186,17 @@ class _Run:
         if largest is not None and largest.crop is not None and largest.opinion is not None:
             for message in find_cautions(largest.crop, largest.opinion):
                 segmenter.warn(message)
+        if center is not None and len(chosen) == 1:
+            segmenter.warn(ONE_FRAME)
         label_maps = [self._restore(look, number) for number, look in opinions.items()]
         heard = [look.opinion for look in opinions.values() if look is not None and look.opinion is not None]
         agreements = [opinion.agreement for opinion in heard]
         function = measure_function([compute_volumes_ml(labels) for labels in label_maps], chosen, body_surface_area_m2)
+        if function.lv.ed_frame is not None:
+            largest_map = label_maps[chosen.index(function.lv.ed_frame)]
+            axis = find_slice_axis(largest_map.GetSize(), largest_map.GetSpacing())
+            if measure_narrow_end(largest_map, axis) > LARGEST_NARROW_END:
+                segmenter.warn(CUT_OFF)
         return CineResult(
             frames=chosen,
             label_maps=label_maps,

@@ -11,11 +11,12 @@ from Testing.scanner_files import write_cine as write_dicom_cine
 
 from confuda.app.cli import main
 from confuda.bundle.format import load_bundle
-from confuda.cine import find_crop_center, segment_cine
+from confuda.cine import ONE_FRAME, find_crop_center, segment_cine
 from confuda.errors import InputError, UsageError
 from confuda.imaging.volume import Volume
 from confuda.io.cine_file import write_cine
 from confuda.labels import LV
+from confuda.measure.coverage import CUT_OFF
 from confuda.measure.metrics import compute_volumes_ml, measure_dice
 from confuda.observer import Observer
 from confuda.segmenter import Segmenter
@@ -148,6 +149,26 @@ def test_a_cine_without_a_heart_is_empty_and_says_so(bundle) -> None:
         pytest.fail("noise was taken for a heart")
 
 
+def test_one_frame_has_no_fraction_and_says_so(beat, bundle) -> None:
+    for images, which in (([beat[0][0]], "all"), ([beat[0][0]] * 2, "ed,es")):
+        listener = Listener()
+        volumes = [Volume.from_image(image) for image in images]
+        result = segment_cine(Segmenter(bundle, "cpu", listener), volumes, which, method="none")
+        assert result.frames == [0] and ONE_FRAME in listener.warnings
+        assert result.function.describe()["lv_ejection_fraction_percent"] is None
+
+
+def test_a_stack_that_ends_within_the_ventricle_says_so(beat, bundle) -> None:
+    listener = Listener()
+    volumes = [Volume.from_image(image[:, :, :3]) for image in beat[0]]  # The cavity ends at 70 % of its largest area.
+    segment_cine(Segmenter(bundle, "cpu", listener), volumes, "ed,es", method="none")
+    assert CUT_OFF in listener.warnings
+    listener = Listener()
+    whole = [Volume.from_image(image) for image in beat[0]]
+    segment_cine(Segmenter(bundle, "cpu", listener), whole, "ed,es", method="none")
+    assert CUT_OFF not in listener.warnings
+
+
 def test_the_middle_of_the_window_is_found_in_voxels(beat, bundle) -> None:
     segmenter = Segmenter(bundle, "cpu")
     for flipped in (False, True):
@@ -206,10 +227,35 @@ def test_the_command_line_writes_all_frames_and_tells_function(
 def test_one_frame_is_a_volume_of_its_own(capsys, beat, cine_path, small_bundle_folder, tmp_path) -> None:
     sitk.WriteImage(beat[0][2], str(tmp_path / "frame.nii.gz"))
     same = ["--method", "none", "--bundle", small_bundle_folder, "--device", "cpu"]
-    assert run(capsys, cine_path, "-o", tmp_path / "a.nii.gz", "--frames", "2", *same)[0] == 0
+    code, _, err = run(capsys, cine_path, "-o", tmp_path / "a.nii.gz", "--frames", "2", "--scar", "fwhm", *same)
+    assert code == 0 and "warning: Scar is measured in one frame of several" in err
     assert run(capsys, tmp_path / "frame.nii.gz", "-o", tmp_path / "b.nii.gz", *same)[0] == 0
     first, second = (sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / name))) for name in ("a.nii.gz", "b.nii.gz"))
     assert first.any() and np.array_equal(first, second)
+
+
+def test_the_command_line_tells_the_fraction_and_what_a_lone_height_lacks(
+    capsys, cine_path, small_bundle_folder, tmp_path
+) -> None:
+    code, out, err = run(
+        capsys, cine_path, "-o", tmp_path / "labels.nii.gz", "--frames", "ed,es", "--method", "none",
+        "--bundle", small_bundle_folder, "--device", "cpu", "--height-cm", 180,
+    )  # fmt: skip
+    assert code == 0
+    labels = sitk.ReadImage(str(tmp_path / "labels.nii.gz"))
+    fraction = measure_fraction([labels[..., 0], labels[..., 1]])
+    assert f"ejection fraction LV {fraction:.0f} %" in out
+    assert "warning: Nothing is given per body surface: the weight is not known." in err
+
+
+def test_the_frame_that_cannot_be_used_is_named(capsys, beat, tmp_path) -> None:
+    images = list(beat[0])
+    for value, told in ((0.0, "frame 2, is empty: all voxels are 0"), (np.nan, "frame 2, holds no numbers")):
+        images[2] = sitk.GetImageFromArray(np.full((6, 96, 96), value, dtype=np.float32))
+        images[2].CopyInformation(beat[0][2])
+        path = write_cine([sitk.Cast(image, sitk.sitkFloat32) for image in images], tmp_path / "cine.seq.nrrd")
+        code, _, err = run(capsys, path, "-o", tmp_path / "labels.nii.gz", "--frames", "all", "--method", "none")
+        assert code == 3 and told in err and not (tmp_path / "labels.nii.gz").exists()
 
 
 def test_a_dicom_cine_brings_its_times_and_the_bodys_size(capsys, beat, small_bundle_folder, tmp_path) -> None:
@@ -241,8 +287,8 @@ def test_a_dicom_cine_brings_its_times_and_the_bodys_size(capsys, beat, small_bu
         (("-o", "x.nii.gz", "--frames", "all", "--scar", "fwhm"), 2, "late enhancement"),
         (("-o", "x.nii.gz", "--frames", "all", "--height-cm", "1.8"), 2, "cm"),
         (("-o", "x.nii.gz", "--height-cm", "180"), 2, "cine"),
-        (("-o", "x.nii.gz", "--frames", "9", "--method", "none"), 3, "no frame 9"),
-        (("-o", "x.nii.gz", "--method", "none"), 3, "cine of 4 frames"),
+        (("-o", "x.nii.gz", "--frames", "9", "--method", "none"), 3, "no frame 9: its frames are 0 to 3"),
+        (("-o", "x.nii.gz", "--method", "none"), 3, "--frames N (0 to 3), or all with --frames all"),
     ],
 )
 def test_what_a_cine_cannot_do_is_refused(capsys, cine_path, tmp_path, monkeypatch, arguments, code, told) -> None:

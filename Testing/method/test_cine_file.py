@@ -6,6 +6,7 @@ import SimpleITK as sitk
 
 from confuda.errors import InputError, UsageError
 from confuda.io.cine_file import write_cine, write_cine_labels
+from confuda.io.volume_file import read_cine, read_volume
 
 
 def make_frames(count: int = 4, kind=np.uint8):
@@ -69,3 +70,13 @@ def test_what_is_no_cine_is_refused(tmp_path) -> None:
     with pytest.raises(InputError, match="Cannot write"):
         write_cine_labels(make_frames(), tmp_path / "absent" / "cine.nii.gz")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_several_cines_in_one_file_are_refused(tmp_path) -> None:
+    """Five axes: the frames of two hearts in one curve would give an ejection fraction of neither."""
+    frames = sitk.JoinSeries(make_frames())
+    path = tmp_path / "two.nii.gz"
+    sitk.WriteImage(sitk.JoinSeries([frames, frames]), str(path))
+    for read in (read_cine, read_volume):
+        with pytest.raises(InputError, match="several cines"):
+            read(path)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -156,21 +157,46 @@ def test_what_cannot_be_measured_costs_nothing_else(capsys, small_bundle_folder,
 
 
 @pytest.mark.parametrize(
-    "arguments, told",
+    "arguments, code, told",
     [
-        (("--scar", "half"), "as in 5sd"),
-        (("--output-labels", "kits"), "label values"),
-        (("--csv", "absent/numbers.csv"), "does not exist"),
-        (("--csv", "heart.nii.gz"), "overwrite"),
+        (("--scar", "half"), 2, "as in 5sd"),
+        (("--scar", "0sd"), 2, "a number from 1 to 20 before sd"),
+        (("--scar=-3sd",), 2, "a number from 1 to 20 before sd"),
+        (("--scar", "-3sd"), 2, "--scar"),
+        (("--output-labels", "kits"), 2, "label values"),
+        (("--output-labels", "MYO=1,LV=1"), 2, "give three different ones above 0"),
+        (("--output-labels", "MYO=1,LV=2"), 2, "as in MYO="),
+        (("--output-labels", "MYO=1,LV=2,RV=70000"), 2, "label values"),
+        (("--csv", "absent/numbers.csv"), 3, "does not exist"),
+        (("--csv", "folder"), 3, "is a folder"),
+        (("--csv", "heart.nii.gz"), 2, "overwrite"),
+        (("--csv", "out.nii.gz"), 2, "overwrite"),
+        (("--frames", "99"), 3, "has no frame 99: it is a single volume"),
     ],
 )
-def test_options_that_make_no_sense_are_refused_before_any_work(capsys, tmp_path, monkeypatch, arguments, told) -> None:
+def test_options_that_make_no_sense_are_refused_before_any_work(
+    capsys, tmp_path, monkeypatch, arguments, code, told
+) -> None:
     monkeypatch.chdir(tmp_path)
     sitk.WriteImage(make_heart()[0], "heart.nii.gz")
+    Path("folder").mkdir()
     try:
-        code = main(["adapt", "heart.nii.gz", "-o", "out.nii.gz", *arguments])
-        err = capsys.readouterr().err
+        returned = main(["adapt", "heart.nii.gz", "-o", "out.nii.gz", "--method", "none", *arguments])
     except SystemExit as end:
-        code, err = end.code, capsys.readouterr().err
-    assert code in (2, 3) and told in err
-    assert [path.name for path in tmp_path.iterdir()] == ["heart.nii.gz"]
+        returned = end.code
+    err = capsys.readouterr().err
+    assert returned == code and told in err and len(err.replace("load\n", "").strip().splitlines()) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "heart.nii.gz"]
+    assert not list(Path("folder").iterdir())
+
+
+def test_a_table_replaces_an_older_one(capsys, small_bundle_folder, tmp_path) -> None:
+    sitk.WriteImage(make_heart()[0], str(tmp_path / "heart.nii.gz"))
+    table = tmp_path / "numbers.csv"
+    table.write_text("an older table, which is longer than the new one\n" * 50)
+    how = ["--csv", table, "--method", "none", "--bundle", small_bundle_folder, "--device", "cpu"]
+    assert main(["adapt", str(tmp_path / "heart.nii.gz"), "-o", str(tmp_path / "out.nii.gz"), *map(str, how)]) == 0
+    capsys.readouterr()
+    rows = table.read_text().splitlines()
+    assert rows[0] == "quantity,of,value" and len(rows) == 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["heart.nii.gz", "numbers.csv", "out.nii.gz"]

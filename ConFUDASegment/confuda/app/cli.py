@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence
 
 from confuda.app.job import Job, is_cine, read_options
 from confuda.app.options import COHORT_OPTIONS, SEGMENT_OPTIONS, build_parser
+from confuda.app.outcome import describe_outcome
 from confuda.app.terminal import (
     ProgressLine,
     TolerantStream,
@@ -71,10 +72,7 @@ def _run_adapt(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(summary))
     else:
-        volumes = ", ".join(f"{name} {value:.1f} mL" for name, value in summary["volumes_ml"].items())
-        print(f"{summary['output']}: {volumes} ({summary['seconds']['total']:.0f} s)")
-        if summary.get("adaptation"):
-            print(summary["adaptation"]["text"])
+        print("\n".join(describe_outcome(summary)))
     return 0
 
 

@@ -81,6 +81,9 @@ def _find_body_surface_area(job: Job, told: List[str]) -> Optional[float]:
         height_cm = body.height_cm if height_cm is None else height_cm
         weight_kg = body.weight_kg if weight_kg is None else weight_kg
     if height_cm is None or weight_kg is None:
+        if job.height_cm is not None or job.weight_kg is not None:
+            missing = "height" if height_cm is None else "weight"
+            told.append(f"Nothing is given per body surface: the {missing} is not known.")
         return None
     try:
         return measure_body_surface_area_m2(height_cm, weight_kg)

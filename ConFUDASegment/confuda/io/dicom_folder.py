@@ -135,13 +135,20 @@ def choose_phase(stack: DicomStack, frame: Optional[int], path: Path) -> Tuple[P
         choose = f"choose one with --frames N (0 to {count - 1})"
         if stack.is_cine:
             raise InputError(
-                f"{path} is a cine of {count} phases of {slices}, sorted by {stack.sorted_by}: {choose}, end-diastole "
-                "say."
+                f"{path} is a cine of {count} phases of {slices}, sorted by {stack.sorted_by}: {choose}, or all with "
+                "--frames all."
             )
         raise InputError(f"{path} holds {count} images each of {slices}, which differ in {stack.sorted_by}: {choose}.")
     if not 0 <= (frame or 0) < count:
-        raise InputError(f"{path} has no frame {frame}: its frames are 0 to {count - 1}.")
+        raise InputError(explain_frame(path, frame, count))
     return stack.phases[frame or 0]
+
+
+def explain_frame(path: Path, frame: Optional[int], count: int) -> str:
+    """Why there is no such frame among ``count``."""
+    if count == 1:
+        return f"{path} has no frame {frame}: it is a single volume, so leave --frames out."
+    return f"{path} has no frame {frame}: its frames are 0 to {count - 1}."
 
 
 def read_planes_as_volume(

@@ -60,6 +60,8 @@ def read_frames(path: Path, choose: ChooseFrames, is_spacing_given: bool = False
                 if not is_spacing_given:
                     _check_spacing(reader, path)
                 _check_size(reader, path, voxels if readable == path else readable)
+                if sum(count > 1 for count in reader.GetSize()[3:]) > 1:
+                    raise InputError(f"{path} holds several cines: give one, an image of four axes.")
                 frames = _read_chosen(reader, choose)
         except RuntimeError as error:
             raise InputError(_explain(error, path)) from error

@@ -13,7 +13,7 @@ from confuda.errors import InputError, UsageError
 from confuda.imaging.volume import Volume
 from confuda.imaging.volume_checks import check_geometry, find_blank_slices, replace_unusable
 from confuda.io.dicom_file import starts_as_dicom
-from confuda.io.dicom_folder import DIRECTORY_NAME, choose_phase, find_source, read_planes_as_volume
+from confuda.io.dicom_folder import DIRECTORY_NAME, choose_phase, explain_frame, find_source, read_planes_as_volume
 from confuda.io.file_name import VOLUME_ENDINGS
 from confuda.io.image_file import check_name, is_slicer_segmentation, read_frames
 from confuda.io.label_map import looks_like_labels
@@ -68,7 +68,8 @@ def read_cine(
     """
     path = Path(path)
     frames, times_ms, warnings = _read(path, True, None, series, spacing_mm)
-    checked = [_check(frame, path, spacing_mm) for frame in frames]
+    names = [f"{path}, frame {number}," if len(frames) > 1 else path for number in range(len(frames))]
+    checked = [_check(frame, name, spacing_mm) for frame, name in zip(frames, names)]
     more = dict.fromkeys(warning for _, told in checked for warning in told)
     return Cine(tuple(image for image, _ in checked), times_ms, (*warnings, *more))
 
@@ -115,10 +116,11 @@ def _read(
             return range(count)
         if frame is None and count > 1:
             raise InputError(
-                f"{path} is a cine of {count} frames: choose one with --frames N (0 to {count - 1}), end-diastole say."
+                f"{path} is a cine of {count} frames: choose one with --frames N (0 to {count - 1}), or all with "
+                "--frames all."
             )
         if not 0 <= (frame or 0) < count:
-            raise InputError(f"{path} has no frame {frame}: its frames are 0 to {count - 1}.")
+            raise InputError(explain_frame(path, frame, count))
         return [frame or 0]
 
     images = read_frames(path, choose, spacing_mm is not None)
@@ -149,8 +151,10 @@ def _read_dicom(
     return images, source.stack.times_ms, warnings
 
 
-def _check(image: sitk.Image, path: Path, spacing_mm: Optional[Sequence[float]]) -> Tuple[sitk.Image, List[str]]:
-    """The image without unusable voxels and without metadata, and warnings."""
+def _check(
+    image: sitk.Image, path: Union[str, Path], spacing_mm: Optional[Sequence[float]]
+) -> Tuple[sitk.Image, List[str]]:
+    """The image without unusable voxels and without metadata, and warnings; ``path``: as messages name it."""
     if is_slicer_segmentation(image):
         raise InputError(f"{path} is a segmentation and no image: give the volume that it was drawn on.")
     if image.GetNumberOfComponentsPerPixel() > 1 or "complex" in image.GetPixelIDTypeAsString():
