@@ -89,6 +89,17 @@ def test_the_page_says_what_it_is_not_and_what_it_cannot_give() -> None:
 def test_figures_are_those_of_what_was_measured() -> None:
     assert set(draw_figures(SUMMARY)) == {"function", "wall", "scar"}
     assert draw_figures({"function": measure_function(CYCLE[:1]).describe()}) == {}
+    empty = {"MYO": 0.0, "LV": 0.0, "RV": 0.0}
+    assert draw_figures({"function": measure_function([empty, empty]).describe()}) == {}
+
+
+def test_a_muscle_without_a_half_maximum_has_no_threshold() -> None:
+    scar = {**SUMMARY["scar"], "threshold": None, "segments": []}
+    assert "no muscle is bright enough" in write_read_outs({"scar": scar})
+    rows = {
+        row["quantity"]: row["value"] for row in csv.DictReader(io.StringIO(write_case_csv({**SUMMARY, "scar": scar})))
+    }
+    assert rows["threshold"] == ""
 
 
 def test_the_table_of_a_case_has_each_number_once() -> None:

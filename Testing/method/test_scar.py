@@ -1,5 +1,7 @@
 """Scar on phantoms of known grey values, and on the bundled sample, whose scar was drawn."""
 
+import json
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -110,6 +112,13 @@ def test_muscle_that_scar_does_not_enclose_is_no_dark_core() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_a_healthy_muscle_has_no_scar(method, seed: int) -> None:
     assert Heart(seed).measure(method).volume_ml == 0
+
+
+def test_a_healthy_muscle_is_told_in_strict_json() -> None:
+    """Its half maximum does not exist, and JSON knows no infinity."""
+    told = Heart().measure(FWHM).describe()
+    assert told["threshold"] is None and told["scar_ml"] == 0.0
+    json.dumps(told, allow_nan=False)
 
 
 def test_a_speck_smaller_than_half_a_millilitre_is_no_scar() -> None:

@@ -247,6 +247,9 @@ def test_what_cannot_be_divided_is_refused_with_the_reason() -> None:
     phantom = make_phantom((20,), cap=False)
     with pytest.raises(InputError, match="two slices"):
         measure_wall(phantom.make_image(), 2)
+    for middle in ((21, 20), (20, 20, 20, 20)):  # Neither base nor apex, and no shape that tells how far they are.
+        with pytest.raises(InputError, match="ends within the left ventricle"):
+            measure_wall(make_phantom(middle, cap=False, margin=0).make_image(), 2)
 
 
 def test_a_gap_between_the_ventricles_does_not_hide_where_they_join() -> None:

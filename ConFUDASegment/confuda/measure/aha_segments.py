@@ -11,7 +11,9 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from confuda.errors import InputError
 from confuda.labels import LV, MYO
+from confuda.measure.coverage import LARGEST_NARROW_END
 from confuda.measure.heart_axes import HeartAxes, LabelStack, find_contact, find_heart_axes, find_middle
 
 APEX = 17
@@ -75,7 +77,8 @@ def find_aha_segments(stack: LabelStack) -> SegmentedWall:
     cross-sections are those of the cavity; segments of which nothing is seen are in ``missing``.
 
     Raises:
-        InputError: where no segment can be given at all: RV does not touch MYO, or there is but one slice.
+        InputError: where no segment can be given at all: RV does not touch MYO, there is but one slice, or the slices
+            do not tell where in the heart they lie.
     """
     axes = find_heart_axes(stack)
     labels = stack.labels
@@ -118,6 +121,11 @@ def _find_ends(stack: LabelStack, axes: HeartAxes) -> Tuple[float, float, List[s
     edges = (0, len(areas) - 1) if axes.apical_step > 0 else (len(areas) - 1, 0)
     warnings = []
     fitted = _fit_ellipsoid(cavity * axes.apical_step, areas[cavity]) if edges[0] == first or edges[1] == last else None
+    if fitted is None and edges[1] == last and areas[last] > LARGEST_NARROW_END * areas.max():
+        raise InputError(
+            "The wall's segments cannot be told: the volume ends within the left ventricle, and its slices are too few "
+            "or too alike to tell where the apex lies."
+        )
     if fitted is not None:
         equator, end = (position * axes.apical_step for position in fitted)
         if edges[0] == first and (base - equator) * axes.apical_step > 0.5:

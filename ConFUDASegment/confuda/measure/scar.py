@@ -95,7 +95,8 @@ class Scar:
 
     mask: (S, rows, columns) bool, microvascular obstruction included; obstruction: that alone; voxel_ml: of one of
     their voxels; muscle_ml: the whole muscle; segments: by AHA segment, empty where none can be given; remote_mean,
-    remote_sd: of remote muscle, in grey values, the medians of all slices; threshold: likewise; warnings: what to know.
+    remote_sd: of remote muscle, in grey values, the medians of all slices; threshold: likewise, None where no muscle is
+    bright enough to have a half maximum; warnings: what to know.
     """
 
     method: ScarMethod
@@ -106,7 +107,7 @@ class Scar:
     segments: Dict[int, SegmentScar]
     remote_mean: float
     remote_sd: float
-    threshold: float
+    threshold: Optional[float]
     warnings: Tuple[str, ...]
     slice_axis: int
 
@@ -136,7 +137,7 @@ class Scar:
             "microvascular_obstruction_ml": round(int(self.obstruction.sum()) * self.voxel_ml, 2),
             "remote_mean": round(self.remote_mean, 2),
             "remote_sd": round(self.remote_sd, 2),
-            "threshold": round(self.threshold, 2),
+            "threshold": None if self.threshold is None else round(self.threshold, 2),
             "segments": [
                 {
                     "segment": number,
@@ -180,6 +181,7 @@ def measure_scar(volume: sitk.Image, labelmap: sitk.Image, slice_axis: int, meth
     else:
         segments = measure_segment_scar(mask, stack, division)
     shown = muscle.any(axis=(1, 2))
+    threshold = float(np.median((means + thresholds)[shown]))
     return Scar(
         method,
         mask,
@@ -189,7 +191,7 @@ def measure_scar(volume: sitk.Image, labelmap: sitk.Image, slice_axis: int, meth
         segments,
         float(np.median(means[shown])),
         float(np.median(deviations[shown])),
-        float(np.median((means + thresholds)[shown])),
+        threshold if np.isfinite(threshold) else None,
         tuple(warnings),
         slice_axis,
     )

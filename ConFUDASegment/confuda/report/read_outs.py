@@ -35,8 +35,9 @@ def draw_figures(summary: Mapping[str, Any]) -> Dict[str, Any]:
         UsageError: if matplotlib is not installed.
     """
     figures = {}
-    if summary.get("function") and len(summary["function"]["frames"]) > 1:
-        figures["function"] = draw_volume_curve(summary["function"], summary.get("frame_times_ms"))
+    function = summary.get("function") or {}
+    if len(function.get("frames", [])) > 1 and (function["lv_edv_ml"] or function["rv_edv_ml"]):
+        figures["function"] = draw_volume_curve(function, summary.get("frame_times_ms"))
     if summary.get("wall"):
         values = take_values(summary["wall"]["segments"], "thickness_mm")
         figures["wall"] = draw_bulls_eye(values, "Wall thickness", "mm", decimals=1)
