@@ -2,6 +2,7 @@
 terminal that hangs up, a missing package. The job goes on, or ends with one sentence, and nothing is lost."""
 
 import argparse
+import io
 import json
 import os
 import re
@@ -190,6 +191,26 @@ def test_without_a_terminal_a_line_comes_at_intervals_and_with_the_first_estimat
     assert len(told) >= 4 and told[-1].startswith("adapt 0/60, ")
     time.sleep(0.2)
     assert capsys.readouterr().err == ""
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_the_line_renews_itself_without_a_trace_of_what_was_longer(monkeypatch) -> None:
+    shown = Terminal()
+    monkeypatch.setattr(sys, "stderr", shown)
+    line = ProgressLine()
+    line.show("adapt", 10, 60, 200.0, {"total": 1.25})
+    line.show("load", 0, 1, None, None)
+    line.interrupt("warning: a word")
+    line.finish()
+    whole, _, warning = shown.getvalue().partition("load")
+    lengths = {len(part) for part in (whole + "load" + warning.partition("\r")[0]).split("\r") if part}
+    assert len(lengths) == 1, "a shorter text must cover a longer one"
+    # Older consoles of Windows print a terminal's commands as they are.
+    assert "\x1b" not in shown.getvalue() and "warning: a word" in warning
 
 
 # Threads

@@ -28,6 +28,9 @@ from confuda.threads import let_threads_sleep, use_threads
 
 TRACEBACK_VARIABLE = "CONFUDA_TRACEBACK"
 
+_READER_GONE = (errno.EPIPE, errno.EINVAL) if os.name == "nt" else (errno.EPIPE,)
+"""What a pipe says whose reader has ended; Windows calls it an invalid argument."""
+
 _interrupted = threading.Event()
 """Set by a signal, whose exception a library that imports or cleans up at that moment may swallow."""
 
@@ -79,9 +82,11 @@ def _run_adapt(arguments: argparse.Namespace) -> int:
 def _run_segment(arguments: argparse.Namespace) -> int:
     from confuda.app.run import run_job
     from confuda.cohort.volumes import name_outputs
+    from confuda.io.file_name import expand_patterns
     from confuda.io.volume_file import may_be_dicom
 
     same = read_options(arguments, SEGMENT_OPTIONS)
+    volumes = expand_patterns(arguments.volumes)
     use_threads(same["threads"])
     try:
         arguments.output.mkdir(parents=True, exist_ok=True)
@@ -89,7 +94,7 @@ def _run_segment(arguments: argparse.Namespace) -> int:
         raise InputError(f"The folder {arguments.output} cannot be made: {error.strerror}.") from error
     ending = ".seq.nrrd" if is_cine(same["frames"]) else ".seg.nrrd"
     summaries, worst = [], 0
-    for volume, name in zip(arguments.volumes, name_outputs(arguments.volumes)):
+    for volume, name in zip(volumes, name_outputs(volumes)):
         dicom_seg = arguments.output / f"{name}.dcm" if arguments.dicom_seg and may_be_dicom(volume) else None
         output = arguments.output / f"{name}{ending}"
         job = Job(volume, output, method="none", dicom_seg=dicom_seg, **same)
@@ -230,7 +235,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 def _has_lost(results: TolerantStream) -> bool:
     """Whether results could not be printed, which is told; whoever has stopped reading wants to hear no more."""
     results.flush()
-    if results.error is None or results.error.errno == errno.EPIPE:
+    if results.error is None or results.error.errno in _READER_GONE:
         return False
     print(f"confuda: The results cannot be printed: {results.error.strerror}.", file=sys.stderr)
     return True

@@ -15,7 +15,7 @@ from confuda.bundle.format import SHIPPED_BUNDLE, Bundle, check_bundle_place, lo
 from confuda.errors import InputError, UsageError, explain_memory_errors
 from confuda.io.atomic import TargetFolder
 from confuda.io.cine_file import check_cine_path
-from confuda.io.file_name import DICOM_ENDING, SLICER_ENDING, find_ending
+from confuda.io.file_name import DICOM_ENDING, SLICER_ENDING, check_name_here, find_ending, is_same_file
 from confuda.io.segmentation_file import check_label_path, name_beside, write_segmentation, write_segments
 from confuda.io.volume_file import read_volume
 from confuda.labels import SCAR, find_label_values
@@ -84,7 +84,10 @@ def check_job(job: Job) -> List[str]:
         if is_cine(job.frames):
             raise UsageError("A DICOM SEG holds one frame of a cine: give its number to --frames.")
         warnings += check_dicom_output(job.volume, job.dicom_seg, frame=_get_frame(job), **job.list_for(READ))
-    if output.resolve() == Path(job.volume).resolve():
+    for written in (job.output, job.dicom_seg, job.uncertainty, job.csv):
+        if written is not None:
+            check_name_here(written)
+    if is_same_file(output, job.volume):
         raise UsageError("The output would overwrite the volume: give it another name.")
     if not os.path.isdir(output.parent):
         raise InputError(f"Cannot write {output}: the folder {output.parent} does not exist.")
@@ -178,7 +181,7 @@ def _get_frame(job: Job) -> Optional[int]:
 
 def _check_table(job: Job, table: Path) -> None:
     """Make sure, as far as that is known beforehand, that the table of the case can be written."""
-    if table.resolve() in (Path(job.volume).resolve(), Path(job.output).resolve()):
+    if is_same_file(table, job.volume) or is_same_file(table, job.output):
         raise UsageError("The table would overwrite the volume or the segmentation: give it another name.")
     if not os.path.isdir(table.parent):
         raise InputError(f"Cannot write {table}: the folder {table.parent} does not exist.")

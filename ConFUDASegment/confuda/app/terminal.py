@@ -99,6 +99,7 @@ class ProgressLine:
         self._live = sys.stderr.isatty()
         self._lock = threading.Lock()
         self._text = ""
+        self._shown = 0
         self._left_s: Optional[float] = None
         self._told_at = self._printed_at = float("-inf")
         self._ended = threading.Event()
@@ -131,7 +132,8 @@ class ProgressLine:
     def interrupt(self, message: str) -> None:
         """Print a line of its own."""
         with self._lock:
-            sys.stderr.write(f"\r\x1b[K{message}\n" if self._live else f"{message}\n")
+            sys.stderr.write(self._overwrite(message) + "\n" if self._live else f"{message}\n")
+            self._shown = 0
             sys.stderr.flush()
 
     def _repeat(self) -> None:
@@ -146,9 +148,13 @@ class ProgressLine:
         text, now = self._text, time.monotonic()
         if self._left_s is not None:
             text += f", {describe_time(max(self._left_s - (now - self._told_at), 0.0))} left"
-        sys.stderr.write(f"\r\x1b[K{text}" if self._live else f"{text}\n")
+        sys.stderr.write(self._overwrite(text) if self._live else f"{text}\n")
         sys.stderr.flush()
-        self._printed_at = now
+        self._shown, self._printed_at = len(text), now
+
+    def _overwrite(self, text: str) -> str:
+        """``text`` over what the line shows; with blanks, since older consoles print a terminal's commands."""
+        return "\r" + text.ljust(self._shown)
 
 
 def describe_time(seconds: float) -> str:

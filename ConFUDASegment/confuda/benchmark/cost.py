@@ -155,7 +155,8 @@ def _measure(plan: PlannedCost) -> Dict[str, Any]:
         input=json.dumps(dataclasses.asdict(plan.case)),
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         check=False,
     )
     cell = {"row": plan.row, **dataclasses.asdict(plan.case)}

@@ -15,7 +15,7 @@ from confuda.io.dicom_folder import DIRECTORY_NAME, index_files, may_belong
 from confuda.io.dicom_join import find_stacks
 from confuda.io.dicom_plane import Plane
 from confuda.io.dicom_stacks import DicomStack
-from confuda.io.file_name import SLICER_ENDING, VOLUME_ENDINGS, find_ending
+from confuda.io.file_name import SLICER_ENDING, VOLUME_ENDINGS, find_ending, fold_name, is_device
 
 _ENDINGS = tuple(ending for ending in VOLUME_ENDINGS if ending != ".img")
 """Without that of voxels whose header lies beside them."""
@@ -146,18 +146,17 @@ def make_names(relatives: Sequence[str]) -> List[str]:
     """A name for each relative path that is unique, safe as a file's name everywhere, and the same in every run.
 
     ``a/scan.nii.gz`` becomes ``a-scan``; where that is too long, or two come out alike, a part of the path's hash
-    tells them apart.
+    tells them apart. So it is with a name that Windows takes for a device.
     """
     plain = [
         re.sub(r"[^\w.+-]+", "_", strip_ending(text).replace("/", "-")).strip(".-") or "volume" for text in relatives
     ]
     count: Dict[str, int] = {}
     for name in plain:
-        # Some file systems do not tell a from A.
-        count[name.casefold()] = count.get(name.casefold(), 0) + 1
+        count[fold_name(name)] = count.get(fold_name(name), 0) + 1
     names = []
     for name, relative in zip(plain, relatives):
-        if count[name.casefold()] > 1 or len(name.encode()) > LONGEST_NAME:
+        if count[fold_name(name)] > 1 or len(name.encode()) > LONGEST_NAME or is_device(name):
             shortened = name.encode()[: LONGEST_NAME - 9].decode(errors="ignore")
             name = f"{shortened}-{hashlib.sha256(relative.encode()).hexdigest()[:8]}"
         names.append(name)
@@ -174,11 +173,18 @@ def name_outputs(volumes: Sequence[Path]) -> List[str]:
     if len({os.path.realpath(place) for place in places}) < len(places):
         raise UsageError("One of the volumes is given twice: give each once.")
     plain = [re.sub(r"\.(dcm|ima)$", "", strip_ending(place.name), flags=re.IGNORECASE) or "volume" for place in places]
-    counted = Counter(name.casefold() for name in plain)
-    above = os.path.commonpath([place.parent for place in places])
-    by_path = make_names([place.relative_to(above).as_posix() for place in places])
-    names = [long if counted[name.casefold()] > 1 else name for name, long in zip(plain, by_path)]
-    return by_path if len({name.casefold() for name in names}) < len(names) else names
+    counted = Counter(fold_name(name) for name in plain)
+    by_path = make_names(_name_below_common_folder(places))
+    names = [long if counted[fold_name(name)] > 1 else name for name, long in zip(plain, by_path)]
+    return by_path if len({fold_name(name) for name in names}) < len(names) else names
+
+
+def _name_below_common_folder(places: Sequence[Path]) -> List[str]:
+    try:
+        above = os.path.commonpath([place.parent for place in places])
+    except ValueError:  # On several drives of a Windows computer.
+        return [place.as_posix() for place in places]
+    return [place.relative_to(above).as_posix() for place in places]
 
 
 def list_files(volume: CohortVolume) -> List[Path]:

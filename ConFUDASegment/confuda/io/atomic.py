@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import sys
+import time
 import uuid
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +24,10 @@ except ImportError:  # Windows
 DRAFT_PREFIX = ".confuda-"
 _DRAFT = re.compile(re.escape(DRAFT_PREFIX) + r"[0-9a-f]{32}(\.[a-z0-9.]+)?")
 _Draft = Tuple[str, int, int]
+
+_TRIES, _PAUSE_S = (8, 0.125) if os.name == "nt" else (1, 0.0)
+"""On Windows a file that another program looks into cannot be renamed or replaced; virus scanners look into each new
+one, for a moment."""
 
 _held: List[Tuple[Path, int]] = []
 """The folders that this process is writing into, with the descriptors that lock them."""
@@ -50,7 +55,7 @@ def replace_file(path: Path, ending: Optional[str] = None) -> Iterator[Path]:
             yield draft
             with open(draft, "rb+") as file:
                 os.fsync(file.fileno())
-            os.replace(draft, path)
+            _rename(draft, path)
         finally:
             # A read-only disk refuses to remove even what is not there.
             with suppress(OSError):
@@ -177,20 +182,31 @@ def _remove(path: Path) -> None:
         pass
 
 
+def _rename(one: Path, other: Path) -> None:
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            os.replace(one, other)
+            return
+        except PermissionError:
+            if not tries_left:
+                raise
+            time.sleep(_PAUSE_S)
+
+
 def _put_in_place(draft: Path, folder: Path) -> None:
     """Rename ``draft`` to ``folder``; what was there is at ``draft`` afterwards, or gone."""
     if not os.path.lexists(folder):
-        os.replace(draft, folder)
+        _rename(draft, folder)
     elif not _exchange(draft, folder):
         # In two steps, then; if the second one fails, the first is undone.
         former = folder.with_name(f".{folder.name}-former")
         # One that a killed process left behind the whole folder would be in the way for good.
         shutil.rmtree(former, ignore_errors=True)
-        os.replace(folder, former)
+        _rename(folder, former)
         try:
-            os.replace(draft, folder)
+            _rename(draft, folder)
         except OSError:
-            os.replace(former, folder)
+            _rename(former, folder)
             raise
         shutil.rmtree(former, ignore_errors=True)
 

@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from confuda.errors import InputError, UsageError
 from confuda.io.atomic import replace_file
 from confuda.io.file_name import CINE_ENDINGS, SEQUENCE_ENDING, explain_name, find_ending, is_text
+from confuda.io.itk_names import any_letters
 from confuda.labels import DATASET_VALUES, OWN_DATASET, map_labels, renumber_labels
 
 IMAGE_NODE, LABEL_NODE = "vtkMRMLScalarVolumeNode", "vtkMRMLLabelMapVolumeNode"
@@ -90,7 +91,8 @@ def write_cine(
             if ending == SEQUENCE_ENDING:
                 _write_sequence(frames, draft, times_ms, node)
             else:
-                sitk.WriteImage(sitk.JoinSeries(list(frames)), str(draft), useCompression=True)
+                with any_letters():
+                    sitk.WriteImage(sitk.JoinSeries(list(frames)), str(draft), useCompression=True)
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or "the file could not be written, the disk may be full"
         raise InputError(f"Cannot write {path}: {reason}.") from error

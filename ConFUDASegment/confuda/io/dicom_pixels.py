@@ -9,6 +9,7 @@ import SimpleITK as sitk
 
 from confuda.io.dicom_file import STAND_IN_CLASS, DamagedDicom, keep_pydicom_quiet, read_header
 from confuda.io.dicom_plane import Plane
+from confuda.io.itk_names import any_letters
 from confuda.io.itk_silence import keep_itk_quiet
 
 _RLE = "1.2.840.10008.1.2.5"
@@ -144,5 +145,5 @@ def _decode_with_itk(header: Any, packed: bytes) -> np.ndarray:
         pydicom.dataset.FileDataset(str(path), single, file_meta=single.file_meta, preamble=bytes(128)).save_as(
             str(path)
         )
-        with keep_itk_quiet():
+        with keep_itk_quiet(), any_letters():
             return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))[0]

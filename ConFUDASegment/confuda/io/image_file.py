@@ -14,6 +14,7 @@ from confuda.errors import InputError
 from confuda.imaging.volume_checks import SHEAR_REFUSED, SHEARED
 from confuda.io.completeness import has_all_voxels, is_packed
 from confuda.io.file_name import explain_name, is_text
+from confuda.io.itk_names import any_letters
 from confuda.io.itk_silence import keep_itk_quiet
 from confuda.io.memory import check_memory
 from confuda.io.nifti_header import find_pair, is_nifti_2, is_nifti_name, measure_shear, read_nifti_header
@@ -49,7 +50,7 @@ def read_frames(path: Path, choose: ChooseFrames, is_spacing_given: bool = False
     """
     _check_place(path)
     voxels = _find_voxels(path)
-    with keep_itk_quiet(), make_readable(path) as readable:
+    with keep_itk_quiet(), any_letters(), make_readable(path) as readable:
         reader = sitk.ImageFileReader()
         reader.SetFileName(str(readable))
         try:
@@ -122,7 +123,11 @@ def _find_voxels(path: Path) -> Path:
         raise InputError(f"{path} spreads its voxels over several files: give a file or a folder that holds them all.")
     partner = path.parent / name
     folder = os.path.realpath(path.parent)
-    if os.path.commonpath([folder, os.path.realpath(partner)]) != folder:
+    try:
+        inside = os.path.commonpath([folder, os.path.realpath(partner)]) == folder
+    except ValueError:  # On another drive of a Windows computer.
+        inside = False
+    if not inside:
         raise InputError(f"{path} names voxels in another folder: put both files into one.")
     if not os.path.isfile(partner):
         raise InputError(f"{path} names a file of voxels that is missing: {name}.")

@@ -22,6 +22,7 @@ from confuda.io.file_name import (
     is_text,
 )
 from confuda.io.image_file import is_slicer_segmentation
+from confuda.io.itk_names import any_letters
 from confuda.io.slicer_segments import SegmentPlace, describe_segments
 from confuda.io.volume_file import read_image
 from confuda.labels import (
@@ -212,7 +213,8 @@ def _write_checked(image: sitk.Image, path: Path) -> None:
     with open(path, "wb"):
         pass
     try:
-        sitk.WriteImage(image, str(path), useCompression=True)
+        with any_letters():
+            sitk.WriteImage(image, str(path), useCompression=True)
     except RuntimeError as error:
         raise OSError("the file could not be written, the disk may be full") from error
     try:

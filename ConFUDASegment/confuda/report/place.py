@@ -6,6 +6,7 @@ from typing import Optional
 
 from confuda.errors import InputError, UsageError
 from confuda.io.atomic import write_text
+from confuda.io.file_name import is_same_file
 from confuda.report.rendering import GENERATOR, check_drawing_library
 from confuda.report.uncertainty import MAP_NAME, check_map_path, is_own_map
 
@@ -34,7 +35,7 @@ def check_places(volume: Path, output: Path, report: Optional[Path], uncertainty
         uncertainty = Path(uncertainty)
         check_map_path(uncertainty)
         for other, name in ((volume, "volume"), (output, "segmentation")):
-            if uncertainty.resolve() == Path(other).resolve():
+            if is_same_file(uncertainty, other):
                 raise UsageError(f"The uncertainty would overwrite the {name}: give it another name.")
         if not os.path.isdir(uncertainty.parent):
             raise InputError(f"Cannot write {uncertainty}: the folder {uncertainty.parent} does not exist.")
@@ -44,7 +45,7 @@ def check_places(volume: Path, output: Path, report: Optional[Path], uncertainty
         check_drawing_library("A report")
         _check_folder(Path(report))
         _check_not_foreign(Path(report), with_map=uncertainty is None)
-        if Path(output).resolve() == (Path(report) / MAP_NAME).resolve() and uncertainty is None:
+        if uncertainty is None and is_same_file(output, Path(report) / MAP_NAME):
             raise UsageError(f"The segmentation would be overwritten by the report's {MAP_NAME}: give it another name.")
 
 

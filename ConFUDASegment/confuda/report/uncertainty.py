@@ -13,6 +13,7 @@ from confuda.inference.acceptance import Opinion
 from confuda.inference.prediction import compute_entropy
 from confuda.io.atomic import replace_file
 from confuda.io.file_name import LABEL_ENDINGS, SLICER_ENDING, find_ending
+from confuda.io.itk_names import any_letters
 from confuda.io.volume_file import read_image
 from confuda.labels import STRUCTURES
 from confuda.measure.overlap import compute_dice
@@ -120,7 +121,8 @@ def write_map(image: sitk.Image, path: Path) -> None:
             # ITK hides the system's reason, so ask for it by opening the file first.
             with open(draft, "wb"):
                 pass
-            sitk.WriteImage(copy, str(draft), useCompression=True)
+            with any_letters():
+                sitk.WriteImage(copy, str(draft), useCompression=True)
             # On a full disk some of ITK's writers stop without a word.
             written = read_image(draft)
             if not np.array_equal(sitk.GetArrayViewFromImage(written), sitk.GetArrayViewFromImage(image)):
@@ -136,7 +138,8 @@ def is_own_map(path: Path) -> bool:
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
-        reader.ReadImageInformation()
+        with any_letters():
+            reader.ReadImageInformation()
     except RuntimeError:
         return False
     return reader.HasMetaDataKey(CONTENT_KEY) and reader.GetMetaData(CONTENT_KEY) == CONTENT
