@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,13 @@ def make_text(folder: Path) -> Path:
     return path
 
 
+def make_archive(folder: Path) -> Path:
+    """A study as a scanner hands it out."""
+    with zipfile.ZipFile(folder / "study.zip", "w") as archive:
+        archive.writestr("DICOM/IM000001", bytes(1000))
+    return folder / "study.zip"
+
+
 def make_cine(folder: Path) -> Path:
     frames = [sitk.GetImageFromArray(np.random.rand(4, 16, 16).astype(np.float32)) for _ in range(3)]
     sitk.WriteImage(sitk.JoinSeries(frames), str(folder / "cine.nii.gz"))
@@ -137,6 +145,7 @@ def make_cine(folder: Path) -> Path:
 REFUSED = {
     "missing": (lambda folder: folder / "nothing.nii.gz", "nothing.nii.gz"),
     "text": (make_text, "not an image"),
+    "a zip": (make_archive, "unpack it"),
     "2-D": (lambda folder: write(folder / "flat.nrrd", np.random.rand(32, 32).astype(np.float32)), "2-D"),
     "4-D": (make_cine, "3"),
     "all zero": (lambda folder: write(folder / "zero.nrrd", np.zeros((4, 32, 32), np.float32)), "zero.nrrd"),

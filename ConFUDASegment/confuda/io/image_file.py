@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from confuda.errors import InputError
 from confuda.imaging.volume_checks import SHEAR_REFUSED, SHEARED
 from confuda.io.completeness import has_all_voxels, is_packed
-from confuda.io.file_name import explain_name, is_text
+from confuda.io.file_name import explain_name, find_ending, is_text
 from confuda.io.itk_names import any_letters
 from confuda.io.itk_silence import keep_itk_quiet
 from confuda.io.memory import check_memory
@@ -25,6 +25,9 @@ LARGEST_COMPRESSION = 1100
 
 SEGMENT_KEY = "Segment0_ID"
 """In the header of each segmentation that 3D Slicer writes."""
+
+_ARCHIVES = (".zip", ".7z", ".rar", ".tar.gz", ".tgz", ".tar")
+"""In which scanners and archives of images hand studies out."""
 
 _LIST_KEY = "NRRD_kinds[pixel]"
 _PERMISSIVE = "ITK_NIFTI_SFORM_PERMISSIVE"
@@ -181,6 +184,8 @@ def _explain(error: RuntimeError, path: Path) -> str:
         return f"{path} cannot be opened: permission denied."
     if is_nifti_name(path) and is_nifti_2(path):
         return f"{path} is a NIfTI-2 file, which cannot be read here: save it as NIfTI-1 or NRRD."
+    if find_ending(path.name, _ARCHIVES):
+        return f"{path} is an archive: unpack it, and give the folder or the image in it."
     if "Unable to determine ImageIO" in text and not is_packed(path):
         return (
             f"{path} is not an image that can be read: give NIfTI, Analyze, NRRD, MetaImage or a folder of DICOM files."
