@@ -5,13 +5,13 @@
 Makes volumes of the bundled sample (cut around the heart, each with another brightness, noise and place), runs `confuda
 cohort` on them, ends one worker with `kill -9` when half of the cases are done, and watches the memory of the command
 and of its workers. Then it checks that nothing is lost: a row a case, all done, each segmentation whole, no draft left.
-Writes scale.json, and prints what it found; exit code 1 where something is missing.
+Writes scale.json, and prints what it found; exit code 1 where something is missing. `--toy` takes the tests' small
+networks and their painted hearts instead, for the machinery alone, where there is no time for the shipped network.
 """
 
 import argparse
 import csv
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -30,6 +30,7 @@ from confuda.errors import ConfudaError
 from confuda.io.atomic import DRAFT_PREFIX
 
 SAMPLE = SHIPPED_BUNDLE.parents[1] / "SampleData" / "SimulatedLGE.nrrd"
+REPOSITORY = Path(__file__).resolve().parents[1]
 WINDOW = ((60, 170), (90, 210), (2, 6))
 """Of the sample in voxels: four slices around the heart."""
 
@@ -42,7 +43,7 @@ def make_volumes(folder: Path, count: int) -> None:
     sample = sitk.ReadImage(str(SAMPLE), sitk.sitkFloat32)
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
-        path = folder / f"volume{number:05d}.nii.gz"
+        path = folder / name_volume(number)
         if path.exists():
             continue
         random = np.random.default_rng(number)
@@ -52,6 +53,24 @@ def make_volumes(folder: Path, count: int) -> None:
         noise = sitk.GetImageFromArray(random.normal(0, 8, part.GetSize()[::-1]).astype(np.float32))
         noise.CopyInformation(part)
         sitk.WriteImage(sitk.Cast(part * float(random.uniform(0.6, 1.6)) + noise, sitk.sitkInt16), str(path))
+
+
+def make_toys(folder: Path, count: int) -> Path:
+    """Write ``count`` painted hearts into ``folder``, where they are missing; returns the bundle that knows them."""
+    sys.path.insert(0, str(REPOSITORY))
+    from Testing.toy_bundle import make_heart, make_toy_bundle
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        path = folder / name_volume(number)
+        if not path.exists():
+            sitk.WriteImage(make_heart(seed=number)[0], str(path))
+    bundle = folder.parent / "toy-bundle"
+    return bundle if bundle.exists() else make_toy_bundle(bundle)
+
+
+def name_volume(number: int) -> str:
+    return f"volume{number:05d}.nii.gz"
 
 
 def find_workers(command: psutil.Process) -> List[psutil.Process]:
@@ -97,7 +116,7 @@ def watch(command: subprocess.Popen, records: Path, count: int) -> Tuple[List[Di
         if not killed_at and done >= count // 2 and workers:
             killed_at = done
             say(f"{done} of {count} done: a worker is killed")
-            workers[0].send_signal(signal.SIGKILL)
+            workers[0].kill()
     return looks, killed_at
 
 
@@ -137,8 +156,11 @@ def measure(arguments: argparse.Namespace) -> str:
     output = arguments.output / "cohort"
     if output.exists():
         say(f"{output} is there already: the cases in it that are done are not done again")
-    make_volumes(arguments.output / "volumes", arguments.volumes)
-    volumes = [f"volume{number:05d}.nii.gz" for number in range(arguments.volumes)]
+    if arguments.toy:
+        arguments.bundle = make_toys(arguments.output / "volumes", arguments.volumes)
+    else:
+        make_volumes(arguments.output / "volumes", arguments.volumes)
+    volumes = [name_volume(number) for number in range(arguments.volumes)]
     command = [sys.executable, "-m", "confuda", "cohort", str(arguments.output / "volumes"), "-o", str(output)]
     command += ["--workers", str(arguments.workers), "--threads", "1", "--device", "cpu", "--preset", "fast"]
     command += ["--set", f"steps={arguments.steps}", "--set", "runs=1", "--set", "strength=1"]
@@ -162,7 +184,7 @@ def measure(arguments: argparse.Namespace) -> str:
         "exit_code": process.returncode,
         "worker_mb": compare_memory(looks, "worker_mb"),
         "command_mb": compare_memory(looks, "command_mb"),
-        "load": os.getloadavg(),
+        "load": os.getloadavg() if hasattr(os, "getloadavg") else None,
         "losses": losses,
     }
     write_json(found, arguments.output / "scale.json")
@@ -179,6 +201,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="2 by default")
     parser.add_argument("--steps", type=int, default=2, metavar="N", help="of adaptation, a volume (2 by default)")
     parser.add_argument("--bundle", type=Path, metavar="DIR", help="the shipped one by default")
+    parser.add_argument("--toy", action="store_true", help="small networks and painted hearts")
     return run_study(measure, parser.parse_args(), "cohort_scale")
 
 

@@ -59,7 +59,7 @@ def describe_machine() -> Dict[str, Any]:
     name = platform.processor()
     information = Path("/proc/cpuinfo")
     if information.is_file():
-        lines = [line for line in information.read_text().splitlines() if line.startswith("model name")]
+        lines = [line for line in information.read_text(encoding="utf-8").splitlines() if line.startswith("model name")]
         name = lines[0].partition(":")[2].strip() if lines else name
     return {
         "processor": name,
