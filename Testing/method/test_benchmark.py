@@ -75,7 +75,7 @@ def make_arguments(table: str, folder: Path, output: Path, *more: str) -> List[s
 
 
 def read_rows(path: Path) -> List[Dict[str, str]]:
-    with open(path, newline="") as stream:
+    with open(path, encoding="utf-8", newline="") as stream:
         return list(csv.DictReader(stream))
 
 

@@ -267,7 +267,7 @@ def test_help_and_version_need_no_torch() -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full device")
 @pytest.mark.parametrize("arguments, code", [(["--help"], 3), (["adapt", "--help"], 3), (["--version"], 3), ([], 2)])
 def test_help_that_cannot_be_printed_is_told(arguments, code) -> None:
-    with open("/dev/full", "w") as full:
+    with open("/dev/full", "w", encoding="utf-8") as full:
         result = run(*arguments, stdout=full)
     assert result.returncode == code
     assert "Traceback" not in result.stderr and "Exception ignored" not in result.stderr

@@ -365,4 +365,4 @@ def test_busy_processes_end_with_whoever_wanted_them() -> None:
     pid, limit = int(ended.stdout), time.monotonic() + 60
     while Path(f"/proc/{pid}").exists() and time.monotonic() < limit:
         time.sleep(0.1)
-    assert not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2]
+    assert not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").split()[2]

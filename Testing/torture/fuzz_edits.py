@@ -136,5 +136,5 @@ def _walk(content: Any) -> Iterator[Tuple[Any, Any]]:
 
 def measure_address_space() -> int:
     """Bytes of address space that this process has now."""
-    with open("/proc/self/statm") as stream:
+    with open("/proc/self/statm", encoding="utf-8") as stream:
         return int(stream.read().split()[0]) * resource.getpagesize()

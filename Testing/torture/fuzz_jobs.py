@@ -236,7 +236,7 @@ def _become_worker(stdin: int, stdout: int, others: Tuple[int, int]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         soft, hard = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (measure_address_space() + MOST_MEMORY_BYTES, hard))
-        sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)
+        sys.stdin, sys.stdout = open(0, encoding="utf-8", closefd=False), open(1, "w", encoding="utf-8", closefd=False)
         from confuda.app.worker import main
 
         code = main()
@@ -259,7 +259,7 @@ def _feed(stdin: int, line: bytes, ended: threading.Event, child: int) -> None:
 
 def _measure_cpu_s(process: int) -> float:
     """Seconds that a process, perhaps one that has ended and is not yet waited for, has computed."""
-    with open(f"/proc/{process}/stat") as stream:
+    with open(f"/proc/{process}/stat", encoding="utf-8") as stream:
         fields = stream.read().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

@@ -54,7 +54,7 @@ def limit_memory(megabytes: str) -> None:
 
     def check_and_limit(job: Any) -> None:
         check(job)
-        with open("/proc/self/statm") as file:
+        with open("/proc/self/statm", encoding="utf-8") as file:
             now = int(file.read().split()[0]) * resource.getpagesize()
         limit = now + int(megabytes) * 1_000_000
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

@@ -63,13 +63,13 @@ def peak_memory():
 
     def read(field: str) -> float:
         try:
-            lines = Path("/proc/self/status").read_text().splitlines()
+            lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         except OSError:
             return 0.0
         return next(float(line.split()[1]) / 1e3 for line in lines if line.startswith(field))
 
     with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak begins anew
     before, peak = read("VmRSS"), [0.0]
     yield lambda: peak[0]
     peak[0] = max(0.0, read("VmHWM") - before)
