@@ -144,12 +144,12 @@ def writeWall(
     rows = {
         int(part["segment"]): (
             part["name"],
-            *(_shown(part[key], places) for key, places in (("thickness_mm", 1), ("area_cm2", 1), ("mass_g", 1))),
+            *(_shown(part[key], places) for key, places in (("thickness_mm", 1), ("mass_g", 1), ("area_cm2", 1))),
         )
         for part in wall["segments"]
     }
     rows.update({int(part["segment"]): (part["name"], "–", "–", "–") for part in wall["not_given"]})
-    columns = [_SEGMENT, _THICKNESS, _("Area [cm²]"), _("Mass [g]")]
+    columns = [_SEGMENT, _THICKNESS, _("Mass [g]"), _("Area [cm²]")]
     lines = [(f"{number} {name}", *values) for number, (name, *values) in sorted(rows.items())]
     addTable(scene, segmentationNode, WALL_ROLE, _("wall"), columns, lines)
     node = segmentationNode.GetNodeReference(WALL_SEGMENTS_ROLE)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from test_panel_small_window import walk_with_tab
 
 FRAMES = 5
 
@@ -188,3 +189,16 @@ def test_the_table_of_function_fits_a_small_window(cine):
     table = cine.ui.resultsTable
     assert [table.horizontalHeaderItem(column).text() for column in range(3)] == ["Measure", "LV", "RV"]
     assert table.columnCount() == 3 and table.horizontalScrollBar().maximum() == 0
+
+
+def test_tab_reaches_the_controls_of_a_cine_in_order(cine):
+    cine.ui.framesCombo.setCurrentIndex(1)
+    cine.runFromPanel()
+    for part in (cine.ui.inputsButton, cine.ui.advancedButton):
+        part.setProperty("collapsed", False)
+    reached = walk_with_tab(cine)
+    wanted = [
+        *("inputSelector", "severalButton", "framesCombo", "modeCombo", "presetCombo", "wallCheck", "applyButton"),
+        *("tableCombo", "resultsTable", "show3DButton", "colorsButton", "curveButton", "heightSpin", "weightSpin"),
+    ]
+    assert [name for name in reached if name in wanted] == wanted

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from test_panel_small_window import walk_with_tab
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_wall_table_and_bulls_eye(shown):
     assert not shown.ui.bullsEyeLabel.isVisible()
     rows = choose_table(shown, "Wall")
     assert len(rows) == 17
-    assert rows[0] == ["1 basal anterior", "6.0", "10.0", "6.3"] and rows[2][1:] == ["–", "–", "–"]
+    assert rows[0] == ["1 basal anterior", "6.0", "6.3", "10.0"] and rows[2][1:] == ["–", "–", "–"]
     assert shown.ui.resultsTable.horizontalHeaderItem(1).text() == "Thickness [mm]"
     assert shown.ui.bullsEyeLabel.isVisible()
     picture = shown.ui.bullsEyeLabel.pixmap().toImage()
@@ -89,6 +90,14 @@ def test_scar_is_a_segment_in_a_layer_of_its_own(shown, phantom):
     assert rows["Share of the muscle"] == f"{share:.1f} %"
     assert rows["1 basal anterior"] == "40 %, transmural 75 %"
     assert shown.ui.caveatLabel.isVisible() and "not a diagnosis" in shown.ui.caveatLabel.text()
+
+
+def test_tab_reaches_the_controls_of_wall_and_scar_in_order(shown):
+    shown.ui.wallCheck.setChecked(True)
+    shown.runFromPanel()
+    shown.ui.inputsButton.setProperty("collapsed", False)
+    wanted = ["presetCombo", "wallCheck", "scarCombo", "applyButton", "tableCombo", "resultsTable", "wallButton"]
+    assert [name for name in walk_with_tab(shown) if name in wanted] == wanted
 
 
 def test_both_and_neither(shown):
