@@ -21,7 +21,7 @@ from confuda.bundle.format import load_bundle
 from confuda.cine import segment_cine
 from confuda.errors import InputError
 from confuda.io.volume_file import read_volume
-from confuda.labels import map_labels
+from confuda.labels import LV, RV, map_labels
 from confuda.measure.function import HeartFunction, measure_function
 from confuda.measure.metrics import compute_volumes_ml
 from confuda.report.figures import render_figure
@@ -98,10 +98,12 @@ def run(options: argparse.Namespace) -> None:
         "agreement": summary,
     }
     (options.output / "summary.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    for prefix in ("lv", "rv"):
+    for structure in (LV, RV):
+        prefix = structure.name.lower()
         name = f"{prefix}_ejection_fraction_percent"
         pairs = np.array([(row[f"experts_{name}"], row[name]) for row in rows if row[name] is not None])
-        figure = draw_bland_altman(pairs[:, 0], pairs[:, 1], f"{NUMBERS[name]}: ours and the experts'", "%")
+        title = f"{NUMBERS[name]}: ours and the experts'"
+        figure = draw_bland_altman(pairs[:, 0], pairs[:, 1], title, "%", structure.rgb)
         (options.output / f"{prefix}-bland-altman.png").write_bytes(render_figure(figure, ".png"))
     print(f"{'':32}{'mean difference':>17}{'mean absolute':>15}{'limits of agreement':>22}")
     for name, title in NUMBERS.items():

@@ -169,6 +169,27 @@ def test_thickness_of_a_wall_that_is_thick_on_one_side_is_told_by_side() -> None
     assert np.nanmean(thickness[middle & (across < -16)]) == pytest.approx(16, abs=0.5)
 
 
+def test_mean_and_largest_thickness_are_those_of_a_ring_that_is_thicker_on_one_side() -> None:
+    """Of 10 mm in five sixths of the circle and 15 mm in segments 5 and 11; the 95th percentile of each is its own."""
+    phantom = make_phantom((20,) * 8, cap=False)
+    turned = (FRONT_DEGREES - phantom.degrees) % 360
+    size = phantom.labels.shape[1]
+    rows, columns = np.mgrid[0:size, 0:size]
+    radius = np.hypot((rows - size / 2 + 0.3) * 1.25, (columns - size / 2 + 0.2) * 1.25)
+    thick = (radius > 30) & (radius <= 35) & (turned >= 180) & (turned < 240)
+    phantom.labels[1:-1][:, thick] = MYO.label
+    wall = measure_wall(phantom.make_image(), 2)
+    for number in (5, 11):
+        assert wall.segments[number].largest_thickness_mm == pytest.approx(15, abs=0.8)
+    for number in (1, 2, 7, 8):
+        assert wall.segments[number].largest_thickness_mm == pytest.approx(10, abs=0.8)
+        assert wall.segments[number].thickness_mm == pytest.approx(10, abs=0.4)
+    # A sixth of the ring from 20 to 35 mm, five sixths of that to 30 mm, each voxel with its own thickness.
+    areas = np.array([35**2 - 20**2, 5 * (30**2 - 20**2)])
+    expected = (areas * [15, 10]).sum() / areas.sum()
+    assert wall.describe()["mean_thickness_mm"] == pytest.approx(expected, abs=0.4)
+
+
 def test_muscle_at_the_border_of_the_image_is_measured_too() -> None:
     whole = make_phantom(margin=0).labels
     _, rows, columns = np.nonzero(whole)

@@ -1,11 +1,14 @@
 """What the documents say of formulas, settings, figures and versions is what the code and the measurements say."""
 
 import ast
+import csv
 import dataclasses
 import json
 import re
+import statistics
 from pathlib import Path
 
+import pytest
 from Testing.packaging.description import REPOSITORY, cmake_value
 from Testing.packaging.documents import read_inline_code
 
@@ -79,6 +82,27 @@ def test_figures_of_the_limits_page_are_those_that_were_measured():
         for method, said in zip(("none", "confuda"), cells):
             dice = record[method].get("dice")
             assert said == (" ".join(f"{dice[key]:.2f}" for key in ("MYO", "LV", "RV")) if dice else "empty"), name
+
+
+def test_agreement_of_function_is_that_of_the_table_of_patients():
+    """docs/data/ejection-fraction.csv holds the experts' number and ours for each held-out patient."""
+    rows = list(csv.DictReader((REPOSITORY / "docs" / "data" / "ejection-fraction.csv").open(encoding="utf-8")))
+    assert sorted(row["patient"] for row in rows) == [f"patient{number:03}" for number in range(10, 101, 10)]
+    text = (REPOSITORY / "docs" / "results.md").read_text(encoding="utf-8")
+    titles = {"ejection_fraction_percent": "ejection fraction, points", "edv_ml": "end-diastolic volume, mL"}
+    titles["esv_ml"] = "end-systolic volume, mL"
+    keys = [(f"{name}_{key}", f"{name.upper()} {title}") for name in ("lv", "rv") for key, title in titles.items()]
+    for key, title in [*keys, ("lv_mass_g", "LV mass, g")]:
+        differences = [float(row[key]) - float(row[f"experts_{key}"]) for row in rows]
+        mean, spread = statistics.mean(differences), 1.96 * statistics.stdev(differences)
+        told = re.search(rf"^\| {title} \| ([-+.\d]+) .*? \| ([.\d]+) .*? \| ([-+.\d]+) to ([-+.\d]+) \|$", text, re.M)
+        expected = (mean, statistics.mean(map(abs, differences)), mean - spread, mean + spread)
+        assert told is not None, title
+        assert [float(part) for part in told.groups()] == pytest.approx(expected, abs=0.06), title
+    for key in ("lv", "rv"):  # The rows fit together: the fraction is that of the volumes.
+        for row in rows:
+            edv, esv = float(row[f"{key}_edv_ml"]), float(row[f"{key}_esv_ml"])
+            assert float(row[f"{key}_ejection_fraction_percent"]) == pytest.approx(100 * (edv - esv) / edv, abs=0.02)
 
 
 def test_version_is_the_same_everywhere():

@@ -67,8 +67,16 @@ def measure_agreement(reference: Sequence[float], measured: Sequence[float]) -> 
     return Agreement(mean, float(np.abs(differences).mean()), mean - spread, mean + spread)
 
 
-def draw_bland_altman(reference: Sequence[float], measured: Sequence[float], title: str, unit: str) -> "Figure":
+def draw_bland_altman(
+    reference: Sequence[float],
+    measured: Sequence[float],
+    title: str,
+    unit: str,
+    color: Sequence[float] = RV.rgb,
+) -> "Figure":
     """Differences over means of pairs, with their mean and the limits of agreement.
+
+    color: red, green and blue of the points, 0 to 1.
 
     Raises:
         UsageError: as :func:`measure_agreement`; or if matplotlib is not installed.
@@ -77,7 +85,7 @@ def draw_bland_altman(reference: Sequence[float], measured: Sequence[float], tit
     figure = make_figure(5.0, 3.8)
     axes = figure.add_subplot()
     middle, differences = np.add(reference, measured) / 2, np.subtract(measured, reference)
-    axes.plot(middle, differences, "o", color="#0072B2")
+    axes.plot(middle, differences, "o", color=tuple(color))
     lines = (
         (agreement.upper_limit, ":", "upper limit"),
         (agreement.mean_difference, "-", "mean"),
