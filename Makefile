@@ -21,9 +21,12 @@ demo: $(READY)
 	$(RUN) -m Testing.host.demo demo-output
 	$(RUN) examples/demo.py -o demo-output
 
-# The pictures of the documents that show the shipped bundle at work: overview and screenshots of the panel.
+# The pictures of the documents that show the shipped bundle at work: overview, function, wall, scar, screenshots of the
+# panel; and the agreement of ejection fractions, from its table.
 pictures: demo
 	$(RUN) docs/pictures/draw_overview.py demo-output/SimulatedLGE-confuda.seg.nrrd -o docs/pictures/overview.jpg
+	$(RUN) docs/pictures/draw_read_outs.py
+	$(RUN) docs/pictures/draw_agreement.py
 	QT_QPA_PLATFORM=offscreen $(RUN) -m Testing.host.screenshots
 
 # The example notebook with its outputs, run from top to bottom.

@@ -73,7 +73,7 @@ def make_surface(labels: np.ndarray, structure: Structure, spacing_mm: Tuple[flo
     look.SetColor(*structure.rgb)
     look.SetSpecular(0.3)
     look.SetSpecularPower(25)
-    look.SetOpacity(0.35 if structure is MYO else 1.0)
+    look.SetOpacity(0.22 if structure is MYO else 1.0)
     return actor
 
 
