@@ -116,7 +116,7 @@ def test_epsilon_makes_the_very_images_of_its_step_harder(bundle, shifted) -> No
     settings = AdaptationSettings(tissue_share=0.0, epsilon_step=0.01)
     adaptation = Adaptation(bundle, shifted[0], "fuda", settings, CPU, 0)
     images, labels = adaptation._draw_source()
-    style = adaptation.stylist.choose_styles(images, labels, CPU).rain
+    style = adaptation.stylist.choose_styles(images, labels).rain
     style = style._replace(code=style.code._replace(log_sigma=style.code.log_sigma + 1))
 
     def measure_loss(epsilon):

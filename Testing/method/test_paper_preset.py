@@ -38,7 +38,7 @@ def take_step(bundle, slices, **changes):
 
     adaptation.method.compute_terms = remember("terms", adaptation.method.compute_terms)
     adaptation.rain.compute_losses = remember("rain", adaptation.rain.compute_losses)
-    losses = adaptation._take_step(1)
+    losses = {name: value.item() for name, value in adaptation._take_step(1).items()}
     return adaptation, seen, losses
 
 

@@ -103,13 +103,14 @@ class Adaptation:
         own, *streams = draw_streams(seed, run, 4)
         torch.manual_seed(own)
         self.source_dice, self.target_dice, style_dice = (
-            Dice(torch.Generator().manual_seed(state)) for state in streams
+            Dice(torch.Generator(device).manual_seed(state), device) for state in streams
         )
         self.settings = settings
         self.device = device
-        self.bundle = bundle
+        # All that a step draws from lies where it computes: nothing is copied between host and device in between.
+        self.bundle = bundle.move_exemplars(device)
         self.answer = answer
-        self.target = torch.from_numpy(np.ascontiguousarray(target, dtype=np.float32))
+        self.target = torch.from_numpy(np.ascontiguousarray(target, dtype=np.float32)).to(device)
         if self.target.dim() == 3:
             self.target = self.target[:, None].expand(-1, bundle.segmenter.channels, -1, -1)
         self.middle = self.target.shape[1] // 2
@@ -134,7 +135,9 @@ class Adaptation:
         for step in range(self.settings.steps):
             if step % self.settings.refresh_every == 0:
                 self._look_at_target(step)
-            losses = self._take_step(step)
+            taken = self._take_step(step)
+            # The only time in a step that a GPU is waited for.
+            losses = dict(zip(taken, torch.stack(list(taken.values())).tolist()))
             result.losses.append(losses)
             if report is not None:
                 report(step + 1, self.settings.steps, losses, self._get_averaged())
@@ -163,12 +166,12 @@ class Adaptation:
             return
         if step > 0 or self.answer is None:
             predictor = Predictor(self._get_averaged(), self.bundle.class_weights)
-            own = predictor.predict(self.target.numpy())
+            own = predictor.predict(self.target.cpu().numpy())
             answer = Answer(own, clean_up(predictor.weigh(own)))
             self.answer = self.answer or answer
         else:
             answer = self.answer
-        soft, cleaned = (torch.from_numpy(part).transpose(0, 1) for part in answer)
+        soft, cleaned = (torch.from_numpy(part).transpose(0, 1).to(self.device) for part in answer)
         label = cleaned.argmax(dim=1)
         self.pseudo_labels = label
         # The network's own confidence: pixels that a class weight or the clean-up made what they are are no example.
@@ -178,32 +181,31 @@ class Adaptation:
             sure = F.one_hot(label, soft.shape[1]).permute(0, 3, 1, 2) * self.trust[:, None]
             self.stylist.tissue = TissueStyle(self.target[:, self.middle], sure, self.settings.confidence)
 
-    def _take_step(self, step: int) -> Dict[str, float]:
-        settings, device = self.settings, self.device
+    def _take_step(self, step: int) -> Dict[str, Tensor]:
+        """One step; returns its losses by name, scalars where the networks are."""
+        settings = self.settings
         progress = step / settings.steps
         self._set_learning_rate(progress)
         images, labels = self._draw_source()
         target, augmented, motion, copy_labels, copy_trust = self._draw_target()
         source = randomise(self.source_dice, images, labels, SOURCE_RANDOM) if settings.randomise_source else images
-        labels_here = labels[:, self.middle].to(device)
+        labels_here = labels[:, self.middle]
 
         losses: Dict[str, Tensor] = {}
-        with compute_in_mixed_precision(device):
-            stylised = images[:0].to(device)
+        with compute_in_mixed_precision(self.device):
+            stylised = images[:0]
             if self.method.uses_style:
                 stylised, rain_loss = self._stylise(images, labels, labels_here, progress)
                 losses.update(rain_loss)
-            shown = self._look([source.to(device), stylised, target.to(device), augmented.to(device)])
-        views = Views(labels_here, shown[0], shown[1], shown[2], shown[3], motion.to(device), progress)
+            shown = self._look([source, stylised, target, augmented])
+        views = Views(labels_here, shown[0], shown[1], shown[2], shown[3], motion, progress)
         share = 0.5 if settings.mean_over_domains and self.method.uses_style else 1.0
         losses["source"] = share * compute_segmentation_loss(views.source.logits.float(), labels_here)
         if self.method.uses_style:
             losses["stylised"] = share * compute_segmentation_loss(views.stylised.logits.float(), labels_here)
         losses.update(self.method.compute_terms(views))
         if copy_labels is not None and copy_trust is not None and settings.lambda_self > 0:
-            own = compute_segmentation_loss(
-                views.augmented.logits.float(), copy_labels.to(device), copy_trust.to(device)
-            )
+            own = compute_segmentation_loss(views.augmented.logits.float(), copy_labels, copy_trust)
             losses["self"] = settings.lambda_self * own
         total = torch.stack(list(losses.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
@@ -213,7 +215,7 @@ class Adaptation:
         self.optimizer.step()
         self.averaged.update_parameters(self.network)
         reported = {"total": total.detach(), **losses, **self.method.update_own_networks(views.detach())}
-        return dict(zip(reported, torch.stack([value.detach() for value in reported.values()]).tolist()))
+        return {name: value.detach() for name, value in reported.items()}
 
     def _set_learning_rate(self, progress: float) -> None:
         """Polynomial decay (section 3.1), after a short rise for AdamW, which at first knows no size of gradients."""
@@ -254,7 +256,7 @@ class Adaptation:
         self, images: Tensor, labels: Tensor, labels_here: Tensor, progress: float
     ) -> Tuple[Tensor, Dict[str, Tensor]]:
         """Source samples (B, C, H, W) in the target's style, and RAIN's loss where it is trained along."""
-        batch = self.stylist.choose_styles(images, labels, self.device)
+        batch = self.stylist.choose_styles(images, labels)
         parts, losses = [], {}
         if batch.rain is not None:
             epsilon = self.stylist.draw_epsilon(batch.rain)

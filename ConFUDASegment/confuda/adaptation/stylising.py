@@ -57,16 +57,16 @@ class Stylist:
         self.tissue: Optional[TissueStyle] = None
 
     @torch.no_grad()
-    def choose_styles(self, images: Tensor, labels: Tensor, device: torch.device) -> StyledBatch:
+    def choose_styles(self, images: Tensor, labels: Tensor) -> StyledBatch:
         """Styles for source samples (B, C, H, W) with their labels; the last ``tissue_share`` of them by tissue."""
         count = len(images)
         by_tissue = int(round(self.settings.tissue_share * count)) if self.tissue is not None else 0
         by_rain = count - by_tissue
-        rain = self._choose_rain(images[:by_rain].to(device)) if by_rain else None
+        rain = self._choose_rain(images[:by_rain]) if by_rain else None
         tissue = None
         if by_tissue and self.tissue is not None:
             styled = self.tissue.apply(self.dice, images[by_rain:], labels[by_rain:])
-            tissue = change_contrast(self.dice, styled, self.copies).to(device)
+            tissue = change_contrast(self.dice, styled, self.copies)
         return StyledBatch(rain, tissue)
 
     def _choose_rain(self, images: Tensor) -> RainStyle:
@@ -75,7 +75,7 @@ class Stylist:
         # RAIN sees single slices: those of a sample get one style.
         here = images.flatten(0, 1)[:, None]
         chosen = self.dice.integers((count,), len(self.target))
-        styles = self.target[chosen, middle][:, None].to(images.device)
+        styles = self.target[chosen, middle][:, None]
         content = self.rain.encoder(here)[-1]
         code = self.rain.encode_style(styles)
         # What the decoder cannot draw even in the image's own style: fine edges, which carry the labels.
@@ -84,8 +84,8 @@ class Stylist:
         return RainStyle(content, images[:, channels // 2][:, None], styles, code, detail, channels)
 
     def draw_epsilon(self, style: RainStyle) -> Tensor:
-        """(B, latent), one for each sample, on the samples' device."""
-        return self.dice.normal((len(style.images), self.rain.latent)).to(style.content.device)
+        """(B, latent), one for each sample."""
+        return self.dice.normal((len(style.images), self.rain.latent))
 
     def draw(self, style: RainStyle, epsilon: Tensor) -> Tensor:
         """Images (B, C, H, W) in [0, 1]; differentiable in ``epsilon`` (B, latent)."""

@@ -9,7 +9,7 @@ and no file outside its folder is opened.
 import hashlib
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
@@ -84,6 +84,12 @@ class Bundle:
         """Images and labels (B, C, H, W) of the exemplars with numbers ``chosen`` (B,)."""
         places = self.samples[chosen]
         return self.images[places, 0], self.labels[places]
+
+    def move_exemplars(self, device: torch.device) -> "Bundle":
+        """The same bundle whose exemplars lie on ``device``; its networks stay where they are."""
+        return replace(
+            self, images=self.images.to(device), labels=self.labels.to(device), samples=self.samples.to(device)
+        )
 
     @property
     def spacing_mm(self) -> float:

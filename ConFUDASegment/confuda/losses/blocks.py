@@ -35,8 +35,9 @@ def contrast_blocks(
     usable = places.sum(1) >= _FEWEST_COORDINATES
     dtype = torch.promote_types(torch.promote_types(features.dtype, counterparts.dtype), torch.float32)
     units = (functional.normalize(image.to(dtype), dim=1, eps=1e-6) for image in (features, counterparts))
-    here, there = (_cut_into_blocks(image, block_size)[usable] for image in units)  # (N, n, D)
-    both, counts = torch.cat([here, there], dim=1), places[usable].repeat(1, 2)
+    here, there = (_cut_into_blocks(image, block_size) for image in units)  # (N, n, D)
+    # Blocks that cannot be used are counted out in the end: to pick the others, a GPU would have to be waited for.
+    both, counts = torch.cat([here, there], dim=1), (places & usable.unsqueeze(1)).repeat(1, 2)
     with torch.autocast(device_type=features.device.type, enabled=False):
         logits = both @ both.transpose(1, 2) / temperature  # (N, 2n, 2n)
     itself = torch.eye(both.shape[1], dtype=torch.bool, device=both.device)
@@ -44,7 +45,7 @@ def contrast_blocks(
     others = torch.logsumexp(logits.masked_fill_(itself | ~counts.unsqueeze(1), -math.inf), dim=2)
     positive = ((here * there).sum(2) / temperature).repeat(1, 2)
     losses = (others - positive).masked_fill(~counts, 0.0)
-    return (losses.sum(1) / counts.sum(1)).sum() / max(1, len(both))
+    return (losses.sum(1) / counts.sum(1).clamp(min=1)).sum() / usable.sum().clamp(min=1)
 
 
 def _cut_into_blocks(image: Tensor, size: int) -> Tensor:
