@@ -149,7 +149,7 @@ def test_rain_gives_all_channels_of_a_sample_one_style(between, plain) -> None:
     image = torch.from_numpy(plain[0][2])[None, None].expand(2, 3, -1, -1)
     labels = torch.from_numpy(plain[1][2]).long()[None, None].expand(2, 3, -1, -1)
     # The toy RAIN was never trained: only a style that lies far off shows.
-    style = adaptation.stylist.choose_styles(image, labels, CPU).rain
+    style = adaptation.stylist.choose_styles(image, labels).rain
     styled = adaptation.stylist.draw(style, 100 * adaptation.stylist.draw_epsilon(style))
     assert styled.shape == (2, 3, 64, 64)
     for channel in (0, 2):
