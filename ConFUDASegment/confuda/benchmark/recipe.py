@@ -140,8 +140,8 @@ RECIPES: Dict[str, Recipe] = {
             "RAIN is narrow (8 to 64 channels); fine edges that its decoder blurs are put back (keep_detail).",
             "The weights of ConFUDA's terms are the published ones; tau, P, the norm term relative to the source's "
             "norm, and the mean over classes are those of the preset 'balanced'.",
-            "Fold 1 chose the number of steps, and the weight 0.02 (published: 0.001) and the discriminator's rate 1e-4 "
-            "(as published) of AdaptSeg and AdvEnt: it is in no table.",
+            "Fold 1 chose the number of steps, and for AdaptSeg and AdvEnt the weight 0.02 (published: 0.001) and the "
+            "discriminator's rate 1e-4 (as published): it is in no table.",
             "The source network is one a fold; seeds are of the adaptations, and of the target patient that one-shot "
             "and few-shot draw.",
         ),
