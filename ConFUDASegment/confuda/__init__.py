@@ -9,8 +9,11 @@
 docs/python.md says more. Nothing is loaded, torch least of all, before it is used.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, List
+
+from confuda.threads import let_threads_sleep
 
 if TYPE_CHECKING:
     from confuda.bundle.format import load_bundle, save_bundle
@@ -40,6 +43,9 @@ __all__ = ["Observer", "Result", "Segmenter", "Volume", "__version__", "load_bun
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module 'confuda' has no attribute '{name}'")
+    if "torch" not in sys.modules:
+        # It reads how its threads are to wait when it is loaded, and never again.
+        let_threads_sleep()
     return getattr(import_module(_PLACES[name]), name)
 
 

@@ -193,6 +193,16 @@ def test_without_a_terminal_a_line_comes_at_intervals_and_with_the_first_estimat
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("first, expected", [("", "PASSIVE"), ("import torch; ", "None")])
+def test_who_uses_the_package_has_sleeping_threads_unless_torch_is_loaded_already(first, expected) -> None:
+    program = f"{first}import os, confuda; confuda.Observer; print(os.environ.get('OMP_WAIT_POLICY'))"
+    known = {name: value for name, value in os.environ.items() if name not in WAITING}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**known, "PYTHONPATH": str(PACKAGE)}, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == expected, done.stderr
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
