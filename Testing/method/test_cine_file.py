@@ -80,3 +80,29 @@ def test_several_cines_in_one_file_are_refused(tmp_path) -> None:
     for read in (read_cine, read_volume):
         with pytest.raises(InputError, match="several cines"):
             read(path)
+
+
+@pytest.mark.parametrize("unit, factor", [("ms", 1), ("s", 1000)])
+def test_the_times_of_a_sequence_are_read_back(tmp_path, unit: str, factor: int) -> None:
+    path = write_cine(make_noise(), tmp_path / "cine.seq.nrrd", (0, 41.5, 83, 120))
+    path.write_bytes(path.read_bytes().replace(b'units: "ms"', f'units: "{unit}"'.encode(), 1))
+    assert read_cine(path).times_ms == tuple(factor * time for time in (0, 41.5, 83, 120))
+
+
+def test_what_tells_no_times_has_none(tmp_path) -> None:
+    path = write_cine(make_noise(), tmp_path / "cine.seq.nrrd", (0, 41.5, 83, 120))
+    as_written = path.read_bytes()
+    for found, other in ((b'units: "ms"', b'units: "mL"'), (b"=0 41.5 83 120", b"=0 41.5 41.5 9"), (b"83", b"nan")):
+        path.write_bytes(as_written.replace(found, other, 1))
+        assert read_cine(path).times_ms is None
+    assert read_cine(write_cine(make_noise(), tmp_path / "plain.seq.nrrd")).times_ms is None
+    assert read_cine(write_cine(make_noise(), tmp_path / "plain.nii.gz")).times_ms is None
+
+
+def make_noise():
+    """Frames that nobody takes for labels."""
+    random = np.random.default_rng(2)
+    frames = [sitk.GetImageFromArray(random.normal(100, 20, (3, 24, 24)).astype(np.float32)) for _ in range(4)]
+    for frame in frames:
+        frame.SetSpacing((5.0, 5.0, 10.0))
+    return frames

@@ -30,6 +30,8 @@ _ARCHIVES = (".zip", ".7z", ".rar", ".tar.gz", ".tgz", ".tar")
 """In which scanners and archives of images hand studies out."""
 
 _LIST_KEY = "NRRD_kinds[pixel]"
+_TIMES_KEY, _UNIT_KEY = "axis 0 index values", "NRRD_units[pixel]"
+_UNITS_MS = {"ms": 1.0, "s": 1000.0}
 _PERMISSIVE = "ITK_NIFTI_SFORM_PERMISSIVE"
 _DETACHED = re.compile(
     rb"^(?:ElementDataFile[ \t]*=|data ?file[ \t]*:)[ \t]*([^\r\n]*?)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE
@@ -72,6 +74,21 @@ def read_frames(path: Path, choose: ChooseFrames, is_spacing_given: bool = False
     if not has_all_voxels(path):
         raise InputError(_DAMAGED.format(path=path))
     return frames
+
+
+def find_times_ms(frame: sitk.Image, count: int) -> Optional[Tuple[float, ...]]:
+    """When each of ``count`` frames was taken, in ms, as the header of a ``.seq.nrrd`` tells it, which ``frame`` came
+    with; None where it tells no times, or none that grow from frame to frame."""
+    if not frame.HasMetaDataKey(_TIMES_KEY) or not frame.HasMetaDataKey(_UNIT_KEY):
+        return None
+    factor = _UNITS_MS.get(frame.GetMetaData(_UNIT_KEY))
+    try:
+        times = np.array(frame.GetMetaData(_TIMES_KEY).split(), dtype=float)
+    except ValueError:
+        return None
+    if factor is None or len(times) != count or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+        return None
+    return tuple((factor * times).tolist())
 
 
 def check_name(path: Path) -> None:

@@ -15,7 +15,7 @@ from confuda.imaging.volume_checks import check_geometry, find_blank_slices, rep
 from confuda.io.dicom_file import starts_as_dicom
 from confuda.io.dicom_folder import DIRECTORY_NAME, choose_phase, explain_frame, find_source, read_planes_as_volume
 from confuda.io.file_name import VOLUME_ENDINGS
-from confuda.io.image_file import check_name, is_slicer_segmentation, read_frames
+from confuda.io.image_file import check_name, find_times_ms, is_slicer_segmentation, read_frames
 from confuda.io.label_map import looks_like_labels
 from confuda.io.nifti_header import compare_forms, read_nifti_header
 
@@ -129,7 +129,7 @@ def _read(
     if spacing_mm is not None:
         for image in images:
             image.SetSpacing([float(mm) for mm in spacing_mm])
-    return images, None, warnings
+    return images, find_times_ms(images[0], len(images)), warnings
 
 
 def _read_dicom(
