@@ -15,7 +15,7 @@ from confuda.bundle.format import SHIPPED_BUNDLE, Bundle, check_bundle_place, lo
 from confuda.errors import InputError, UsageError, explain_memory_errors
 from confuda.io.atomic import TargetFolder
 from confuda.io.cine_file import check_cine_path
-from confuda.io.file_name import DICOM_ENDING, SLICER_ENDING, check_name_here, find_ending, is_same_file
+from confuda.io.file_name import DICOM_ENDING, SLICER_ENDING, VOLUME_ENDINGS, check_name_here, find_ending, is_same_file
 from confuda.io.segmentation_file import check_label_path, name_beside, write_segmentation, write_segments
 from confuda.io.volume_file import read_volume
 from confuda.labels import SCAR, find_label_values
@@ -73,6 +73,8 @@ def check_job(job: Job) -> List[str]:
     if is_cine(job.frames):
         check_cine_path(output)
     elif _wants_dicom(output):
+        if job.output_labels is not None:
+            raise UsageError("A DICOM SEG names its structures by codes: label values go with other formats.")
         from confuda.io.dicom_segmentation import check_dicom_output
 
         warnings = check_dicom_output(job.volume, output, frame=_get_frame(job), **job.list_for(READ))
@@ -183,6 +185,9 @@ def _check_table(job: Job, table: Path) -> None:
     """Make sure, as far as that is known beforehand, that the table of the case can be written."""
     if is_same_file(table, job.volume) or is_same_file(table, job.output):
         raise UsageError("The table would overwrite the volume or the segmentation: give it another name.")
+    if find_ending(table.name, [*VOLUME_ENDINGS, DICOM_ENDING, ".png"]):
+        # Of an image's name it might be one that this very job writes beside its output.
+        raise UsageError(f"A table is no image: give {table} a name that ends in .csv.")
     if not os.path.isdir(table.parent):
         raise InputError(f"Cannot write {table}: the folder {table.parent} does not exist.")
     if os.path.isdir(table):
