@@ -261,6 +261,7 @@ class SegmentationJob:
             )
             if exitCode in (-9, 137, 9):
                 message += " " + _("The system may have run out of memory, or the process was ended from outside.")
+            message += " " + _("Try again; if it stops again, copy the details into a bug report.")
         error = InvalidInputError if code == 3 else JobFailedError
         self._end(FAILED, error(message, details, code if isinstance(code, int) else exitCode))
 

@@ -55,6 +55,15 @@ def test_worker_killed_from_outside(started):
     started.assertNothingLeft()
 
 
+def test_a_crash_tells_what_to_do(bench, phantom):
+    phantom.addVolume()
+    bench.worker = "crash"
+    bench.runFromPanel()
+    assert "copy the details" in bench.ui.statusLabel.text() and bench.ui.copyButton.isVisibleTo(
+        bench.ui.copyButton.parentWidget()
+    )
+
+
 @pytest.mark.parametrize(
     "worker, says",
     [
