@@ -18,7 +18,9 @@ from confuda.bundle.format import load_bundle, save_bundle
 from confuda.errors import InputError, UsageError
 from confuda.training.acdc import find_acdc_cases, load_slices, split_acdc_cases
 from confuda.training.checkpoint import load_checkpoint, pick_state
+from confuda.training.rain import RainSettings, measure_own_error, train_rain
 from confuda.training.segmenter import SegmenterSettings, train_segmenter
+from confuda.training.slices import SliceSet
 
 SMALL = ["--set", "width=4", "--set", "batch=2", "--set", "crop=64", "--set", "window=96"]
 
@@ -145,3 +147,27 @@ def test_unknown_training_settings_are_refused(toy_acdc, tmp_path) -> None:
     arguments = ["train", "rain", "--data", str(toy_acdc), "-o", str(tmp_path), "--set"]
     assert main([*arguments, "stepz=3"]) == 2
     assert main([*arguments, "batch=many"]) == 2
+
+
+@pytest.mark.slow
+def test_rain_learns_to_draw_images_that_are_mostly_black(heart, tmp_path) -> None:
+    """As cut images are; a decoder that is black everywhere would be nearly as good, and have no style to give."""
+    image = sitk.GetArrayFromImage(heart[0]).astype(float)
+    image = (image - image.min()) / (image.max() - image.min())
+    window = np.zeros((len(image), 128, 128))
+    window[:, 24:104, 24:104] = image[:, 8:88, 8:88]
+    images = (window * 255).round().astype(np.uint8)
+    slices = SliceSet(images, np.zeros_like(images), np.zeros(len(images), int), ["heart"], [8.0])
+    settings = RainSettings(
+        widths=(8, 16, 32, 64),
+        latent=16,
+        crop=96,
+        window=128,
+        batch=4,
+        random_share=0.0,
+        autoencoder_steps=60,
+        style_steps=1,
+    )
+    rain = train_rain(slices, tmp_path, settings)
+    shown = torch.from_numpy(images[:, None, 16:112, 16:112]).float() / 255
+    assert measure_own_error(rain, shown) < 0.6

@@ -88,7 +88,7 @@ def test_agreement_of_function_is_that_of_the_table_of_patients():
     """docs/data/ejection-fraction.csv holds the experts' number and ours for each held-out patient."""
     rows = list(csv.DictReader((REPOSITORY / "docs" / "data" / "ejection-fraction.csv").open(encoding="utf-8")))
     assert sorted(row["patient"] for row in rows) == [f"patient{number:03}" for number in range(10, 101, 10)]
-    text = (REPOSITORY / "docs" / "results.md").read_text(encoding="utf-8")
+    text = (REPOSITORY / "docs" / "measure.md").read_text(encoding="utf-8")
     titles = {"ejection_fraction_percent": "ejection fraction, points", "edv_ml": "end-diastolic volume, mL"}
     titles["esv_ml"] = "end-systolic volume, mL"
     keys = [(f"{name}_{key}", f"{name.upper()} {title}") for name in ("lv", "rv") for key, title in titles.items()]

@@ -1,4 +1,4 @@
-"""The Bland-Altman plots of docs/results.md: ejection fractions of the network and of the experts.
+"""The Bland-Altman plots of docs/measure.md: ejection fractions of the network and of the experts.
 
     python docs/pictures/draw_agreement.py
 

@@ -11,7 +11,7 @@ from typing import Callable, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from confuda.imaging.random_settings import Dice, RandomSettings
 from confuda.imaging.randomisation import randomise
@@ -25,6 +25,9 @@ RUN_NAME = "rain"
 
 IDENTITY_WEIGHT = 10.0
 """Weight of the autoencoder's own loss, which goes on beside L_RAIN."""
+
+WORST_OWN_ERROR = 0.8
+"""Of a network that draws something (:func:`measure_own_error`); one that draws nothing has no style to give."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,23 @@ def _draw_images(slices: SliceSet, settings: RainSettings, generator: torch.Gene
     changed = randomise(Dice(generator), batch["images"], batch["labels"][:, None], random)
     keep = torch.rand((settings.batch, 1, 1, 1), generator=generator) >= settings.random_share
     return torch.where(keep, batch["images"], changed)
+
+
+def _prepare_weights(rain: RAIN) -> None:
+    """Weights that keep the size of what goes through (He et al., ICCV 2015): a decoder that begins with smaller ones ends
+    as black everywhere if most of the images is black."""
+    for part in rain.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+
+
+@torch.no_grad()
+def measure_own_error(rain: RAIN, images: Tensor) -> float:
+    """How far images (B, 1, H, W) drawn in their own style are from themselves: 0 not at all, 1 as far as black is."""
+    drawn = rain.decoder(rain.encoder(images)[-1]).float()
+    return float((drawn - images).abs().mean() / images.mean().clamp_min(1e-6))
 
 
 @torch.no_grad()
@@ -84,7 +104,9 @@ def train_rain(
     process = process or SingleProcess()
     torch.manual_seed(settings.seed)
     generator = torch.Generator().manual_seed(settings.seed)
-    rain = process.prepare(RAIN(settings.widths, settings.latent))
+    rain = RAIN(settings.widths, settings.latent)
+    _prepare_weights(rain)
+    rain = process.prepare(rain)
     optimizer = torch.optim.Adam(rain.parameters(), lr=settings.learning_rate)
     total = settings.autoencoder_steps + settings.style_steps
     modules = {"rain": rain}
@@ -119,4 +141,7 @@ def train_rain(
             row = {name: round(value, 4) for name, value in process.average(losses).items()}
             run.write_log({"step": done, **row})
             run.tell_progress(done, total, "  ".join(f"{name} {value:.4f}" for name, value in row.items()))
+    own_error = measure_own_error(rain, _draw_images(slices, settings, generator).to(process.device))
+    if own_error > WORST_OWN_ERROR and report is not None:
+        report(f"Warning: RAIN draws hardly anything (own error {own_error:.2f}): give it more steps or another seed.")
     return rain
