@@ -59,8 +59,8 @@ def _draw_images(slices: SliceSet, settings: RainSettings, generator: torch.Gene
 
 
 def _prepare_weights(rain: RAIN) -> None:
-    """Weights that keep the size of what goes through (He et al., ICCV 2015): a decoder that begins with smaller ones ends
-    as black everywhere if most of the images is black."""
+    """Weights that keep the size of a signal (He et al., ICCV 2015). With smaller ones the decoder becomes black
+    everywhere if most of the images is black."""
     for part in rain.modules():
         if isinstance(part, nn.Conv2d):
             nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
