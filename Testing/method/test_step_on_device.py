@@ -7,7 +7,6 @@ asks for a value (and would make the CPU wait for a GPU) fails on it, as does wh
 import contextlib
 import dataclasses
 
-import numpy as np
 import pytest
 import torch
 
@@ -19,14 +18,23 @@ from confuda.inference.prediction import Predictor
 META = torch.device("meta")
 
 
+class GeneratorOnTheCpu(torch.Generator):
+    def __new__(cls, device=None):
+        return super().__new__(cls)
+
+
+class NoAutocast(contextlib.nullcontext):
+    def __init__(self, *arguments, **named) -> None:
+        super().__init__()
+
+
 @pytest.fixture
-def without_values(monkeypatch):
+def without_values(monkeypatch) -> None:
     """What torch has no meta variant of: random numbers, which are drawn on the CPU and then lose their values, and
-    mixed precision."""
-    make = torch.Generator
-    monkeypatch.setattr(torch, "Generator", lambda device=None: make())
-    monkeypatch.setattr(loop, "compute_in_mixed_precision", lambda device: contextlib.nullcontext())
-    monkeypatch.setattr(torch, "autocast", lambda *arguments, **named: contextlib.nullcontext())
+    mixed precision. Classes stand for classes, since torch's own modules may be loaded meanwhile."""
+    monkeypatch.setattr(torch, "Generator", GeneratorOnTheCpu)
+    monkeypatch.setattr(torch, "autocast", NoAutocast)
+    monkeypatch.setattr(loop, "compute_in_mixed_precision", NoAutocast)
 
 
 @pytest.mark.parametrize("method", sorted(METHOD_CLASSES))
@@ -61,7 +69,7 @@ def test_a_step_on_a_gpu_waits_for_no_value(bundle, plain, method, without_value
     assert all(parameter.device == META for parameter in there.averaged.parameters())
 
 
-def test_asking_for_a_value_is_noticed(bundle) -> None:
+def test_asking_for_a_value_is_noticed() -> None:
     """Or the test above could not fail."""
     nothing = torch.zeros(3, device=META)
     for ask in (lambda: nothing.sum().item(), lambda: nothing[nothing > 0], lambda: nothing + torch.ones(3)):
@@ -69,10 +77,11 @@ def test_asking_for_a_value_is_noticed(bundle) -> None:
             ask()
 
 
-def test_exemplars_move_without_a_change(bundle) -> None:
-    chosen = torch.tensor([0, 1])
-    images, labels = bundle.move_exemplars(META).get_samples(chosen)
-    known, known_labels = bundle.get_samples(chosen)
-    assert images.device == labels.device == META
-    assert images.shape == known.shape and labels.shape == known_labels.shape
-    assert np.isfinite(known.numpy()).all() and bundle.images.device.type == "cpu"
+def test_exemplars_move_and_their_bundle_stays(bundle) -> None:
+    chosen = torch.tensor([1, 0])
+    moved = bundle.move_exemplars(META)
+    assert {part.device for part in (moved.images, moved.labels, moved.samples)} == {META}
+    assert bundle.images.device.type == "cpu" and moved.segmenter is bundle.segmenter
+    here = bundle.move_exemplars(torch.device("cpu"))
+    for one, other in zip(here.get_samples(chosen), bundle.get_samples(chosen)):
+        assert torch.equal(one, other)

@@ -168,6 +168,10 @@ def test_rain_learns_to_draw_images_that_are_mostly_black(heart, tmp_path) -> No
         autoencoder_steps=60,
         style_steps=1,
     )
-    rain = train_rain(slices, tmp_path, settings)
+    rain = train_rain(slices, tmp_path / "long", settings)
     shown = torch.from_numpy(images[:, None, 16:112, 16:112]).float() / 255
     assert measure_own_error(rain, shown) < 0.6
+
+    told = []
+    train_rain(slices, tmp_path / "short", dataclasses.replace(settings, autoencoder_steps=1), report=told.append)
+    assert "Warning: RAIN draws hardly anything" in told[-1]
