@@ -19,7 +19,7 @@ NAMES = [structure.name for structure in STRUCTURES]
 NO_ADAPTATION = "none"
 CONTROL = "source"
 """Method of the control: as many steps as an adaptation, on source images alone."""
-UNDECIDING = ("name", "version", "training", "scores", "adapted")
+UNDECIDING = ("name", "version", "training", "scores", "adapted", "adaptation")
 """Fields of a bundle's description that change no segmentation."""
 
 Row = Dict[str, Any]

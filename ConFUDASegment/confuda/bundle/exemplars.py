@@ -58,11 +58,11 @@ def crop_exemplars(images: np.ndarray, labels: np.ndarray, size: int) -> Tuple[T
 def derive_bundle(bundle: Bundle, network: DRUNet, adapted: Mapping[str, Any]) -> Bundle:
     """``bundle`` with an adapted network in place of its own, on the CPU, and the centroids that go with it.
 
-    adapted: how it was adapted, for the description; scores of the former network are left out.
+    adapted: how it was adapted, for the description; what was measured of the former network is left out.
     """
     kept = copy.deepcopy(network).to("cpu").eval()
     description = {
-        **bundle.description,
+        **{key: value for key, value in bundle.description.items() if key != "adaptation"},
         "name": f"{bundle.description.get('name', 'bundle')}-adapted",
         "scores": {},
         "adapted": dict(adapted),

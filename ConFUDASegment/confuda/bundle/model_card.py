@@ -34,6 +34,8 @@ def format_model_card(description: Dict[str, Any]) -> str:
     if description.get("adapted"):
         lines.append(f"| adapted | {_format_settings(description['adapted'])} |")
     lines += ["", *_format_scores(description.get("scores", {}))]
+    if description.get("adaptation"):
+        lines += [str(description["adaptation"]), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -70,13 +72,14 @@ def _format_scores(scores: Dict[str, Any]) -> List[str]:
     check_scores(scores)
     lines: List[str] = []
     for title, runs in scores.items():
+        with_ratio = any("muscle_ratio" in row for row in runs.values())
+        median = "; of muscle / experts', its volume divided by theirs, the median" if with_ratio else ""
         lines += [
-            f"Measured on {title}; means over n volumes:",
+            f"Measured on {title}; means over n volumes{median}:",
             "",
             "| run | n | Dice MYO | Dice LV | Dice RV | Dice average | HD95 mm |",
             "|---|---|---|---|---|---|---|",
         ]
-        with_ratio = any("muscle_ratio" in row for row in runs.values())
         if with_ratio:
             lines[-2] += " muscle / experts' |"
             lines[-1] += "---|"
