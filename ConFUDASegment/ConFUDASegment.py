@@ -33,11 +33,12 @@ class ConFUDASegment(ScriptedLoadableModule):
         parent.contributors = ["ConFUDA developers"]
         parent.helpText = _(
             "Segments the myocardium and the left and right ventricle in short-axis cardiac MR, for example with late "
-            "gadolinium enhancement. The network was trained on another kind of images and adapts itself to your "
-            "volume, without labels: choose a volume and press <b>Adapt &amp; Segment</b>. Everything runs on this "
-            "computer; no image leaves it.<br><br>Check the first and the last slices: outlines may go on where the "
-            "heart has ended. Read on: <a href='{page}/tutorial.md'>tutorial</a>, <a href='{page}/slicer.md'>panel and "
-            "Python console</a>, <a href='{page}/limits.md'>where it fails</a>.<br><br><b>Not a medical device.</b> "
+            "gadolinium enhancement. The network was trained on another kind of images; where it is in doubt of your "
+            "volume it adapts itself to it, without labels: choose a volume and press <b>Adapt &amp; Segment</b>. "
+            "Everything runs on this computer; no image leaves it.<br><br>Check the first and the last slices: "
+            "outlines may go on where the heart has ended. Read on: <a href='{page}/tutorial.md'>tutorial</a>, "
+            "<a href='{page}/slicer.md'>panel and Python console</a>, <a href='{page}/limits.md'>where it fails</a>."
+            "<br><br><b>Not a medical device.</b> "
             "Research software: do not use it for diagnosis or treatment, and let a trained person check each "
             "segmentation. The bundled network is for non-commercial use (CC BY-NC-SA 4.0), as the data are that it "
             "was trained on; the program itself is under Apache-2.0."

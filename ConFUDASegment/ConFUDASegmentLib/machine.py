@@ -29,8 +29,9 @@ _firstSeen: Dict[str, float] = {}  # folders without a lock, by this process's o
 
 PROBE_SECONDS = 90.0  # importing torch from a slow disk takes long; beyond this it is taken for hung
 
-# In units of the probe's step, so that they hold for any machine: measured with the shipped bundle on the bundled
-# sample, two idle CPU cores (60 steps 35 s with bfloat16 and 66 s without, 8 slices 0.8 s, the probe's step 0.035 s).
+# In units of the probe's step, so that they hold for any machine: measured with bundle 0.1.0 on the bundled sample, two
+# idle CPU cores (60 steps 35 s with bfloat16 and 66 s without, 8 slices 0.8 s, the probe's step 0.035 s). It is a first
+# guess only: the next one is what a run took.
 ADAPT_PER_IMAGE = 1.5
 PREDICT_PER_SLICE = 2.8
 START_SECONDS = 5.0  # importing torch and reading the bundle, on any device

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Dict, NoReturn, Tuple
 
 from confuda import NOT_A_DEVICE, __version__
-from confuda.app.help_texts import explain
+from confuda.app.help_texts import WORTH_TEXT, explain
 from confuda.app.job import add_options
 from confuda.app.kinds import read_setting
 from confuda.errors import UsageError
@@ -73,7 +73,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_adapt(commands: Any) -> None:
-    adapt = commands.add_parser("adapt", help="adapt the network to one volume and segment it", **explain("adapt"))
+    adapt = commands.add_parser(
+        "adapt", help="adapt the network to one volume and segment it", **explain("adapt", WORTH_TEXT)
+    )
     add_options(adapt)
     adapt.add_argument("--json", action="store_true", help="the summary as one JSON object on stdout")
     adapt.set_defaults(run="adapt")
