@@ -1,5 +1,7 @@
 """Adaptation on a toy heart whose contrast is turned over: what it must reach, keep and leave alone."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -218,6 +220,14 @@ def test_presets_and_overrides() -> None:
             make_settings("fast", overrides)
     with pytest.raises(UsageError, match="preset"):
         make_settings("quick", {})
+
+
+def test_slower_presets_take_more_steps_in_more_runs() -> None:
+    fast, balanced, thorough = (PRESETS[name] for name in ("fast", "balanced", "thorough"))
+    assert fast.steps < balanced.steps < thorough.steps and fast.runs < balanced.runs < thorough.runs
+    for preset in (fast, balanced, thorough):
+        own = dataclasses.replace(preset, steps=1, runs=1, only_in_doubt=True)
+        assert own == dataclasses.replace(fast, steps=1, runs=1), "they differ in nothing else that takes time"
 
 
 def test_predictions_of_flips_are_turned_back(bundle, shifted) -> None:
