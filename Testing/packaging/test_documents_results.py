@@ -12,6 +12,7 @@ from Testing.packaging.description import REPOSITORY
 from confuda.app.help_texts import WORTH_TEXT
 from confuda.bundle.format import SHIPPED_BUNDLE
 from confuda.bundle.model_card import format_model_card
+from confuda.inference.plausibility import LEAST_AGREEMENT, LOW_AGREEMENT
 
 Row = Dict[str, str]
 
@@ -90,6 +91,40 @@ def test_warnings_are_counted_as_the_table_of_volumes_has_them() -> None:
             assert find_cells(text, f"{names[2]} |")[1 + number] == ("{} of {}".format(*counts) if some else "-")
             sums[number] = [a + b for a, b in zip(sums[number], counts)]
     assert find_cells(text, "all |")[1:] == ["{} of {}".format(*counts) for counts in sums]
+
+
+def test_agreement_of_the_views_is_that_of_the_table_of_volumes() -> None:
+    text, limits, everything = read_text("docs/reliability.md"), read_text("docs/limits.md"), []
+    for data, names in SETS.items():
+        values = [float(row["agreement"]) for row in read_rows("source-network.csv") if row["data"] == data]
+        everything += values
+        cells = find_cells(text, names[2])
+        assert cells[1] == cells[2] == str(len(values))
+        assert float(re.match(r"[\d.]+", cells[3]).group()) == pytest.approx(min(values), abs=6e-4), data
+    assert f"agree by {min(everything):.3f} to {max(everything):.3f} on the {len(everything)} volumes" in text
+    assert LEAST_AGREEMENT < min(everything)
+    good = [float(row["agreement"]) for row in read_rows("source-network.csv") if float(row["dice"]) >= 0.8]
+    below = sum(agreement < LOW_AGREEMENT for agreement in good)
+    told = f"| {min(good):.3f} (shipped network: {below} of {len(good)} have less than {LOW_AGREEMENT:.2f}) |"
+    assert told in limits
+
+
+def test_errors_along_the_heart_are_those_of_the_table_of_volumes() -> None:
+    rows, data = read_rows("slice-errors.csv"), ""
+    table = read_text("docs/results.md").split("| data | structure | Dice base |")[1].split("\n\n")[0]
+    checked = 0
+    for line in table.splitlines()[2:]:
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        data = cells[0] or data
+        for place, bundle in enumerate(("0.3.0", "0.2.0")):
+            own = [row for row in rows if row["bundle"] == bundle and row["data"].endswith(data)]
+            own = [row for row in own if row["structure"] == cells[1]]
+            told = [float(re.findall(r"[\d.]+", cell)[place]) for cell in cells[2:7]]
+            dice = [average(own, third) for third in ("base", "middle", "apex")]
+            assert told[:3] == pytest.approx(dice, abs=6e-4), line
+            assert told[3:] == [average(own, kind, sum) for kind in ("missed", "invented")], line
+            checked += 1
+    assert checked == 12
 
 
 def test_gains_of_each_volume_are_those_of_the_table_of_cases() -> None:
