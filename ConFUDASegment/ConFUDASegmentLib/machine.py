@@ -4,6 +4,7 @@ first from their speed, then from what runs here truly took."""
 
 import logging
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -23,6 +24,8 @@ from .worker import Signal, WorkerProcess
 
 PREFIX = "confuda-"
 _LOCK = "owner.lock"
+# All that a run writes into its folder. What holds anything else is somebody's own, whatever its name is.
+_OWN_FILES = re.compile(r"owner\.lock.*|preview|volume\..*|labels[.-].*|uncertainty\..*|TempWrite.*|\.confuda-.*")
 _SETTLING_SECONDS = 60.0  # a folder without a lock may be another Slicer's that is just being made
 
 _firstSeen: Dict[str, float] = {}  # folders without a lock, by this process's own clock: file times and clocks may jump
@@ -119,6 +122,8 @@ def removeOrphans(baseFolder: str) -> None:
             continue
         lockPath = os.path.join(path, _LOCK)
         if not os.path.exists(lockPath):
+            if not _isOurs(path):
+                continue
             now = time.monotonic()
             if now - _firstSeen.setdefault(path, now) < _SETTLING_SECONDS:
                 continue
@@ -127,6 +132,13 @@ def removeOrphans(baseFolder: str) -> None:
         if lock.tryLock(0):
             lock.unlock()
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _isOurs(folder: str) -> bool:
+    try:
+        return all(_OWN_FILES.fullmatch(name) for name in os.listdir(folder))
+    except OSError:
+        return False  # another user's, or gone meanwhile
 
 
 @dataclass(frozen=True)

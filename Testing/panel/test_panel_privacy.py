@@ -42,6 +42,24 @@ def test_orphans_go_by_their_lock_and_never_by_a_clock(bench, tmp_path, monkeypa
     living.remove()
 
 
+def test_a_folder_of_the_users_own_is_never_taken_for_an_orphan(bench, tmp_path, monkeypatch):
+    """Slicer's temporary folder is where the user wants it, and may hold results whose name begins as ours do."""
+    from ConFUDASegmentLib import machine
+
+    mine, left = tmp_path / "confuda-results", tmp_path / "confuda-q3x_81ab"
+    for folder, name in ((mine, "patient 1.seg.nrrd"), (left, "volume.nrrd")):
+        folder.mkdir()
+        (folder / name).write_text("data", encoding="utf-8")
+
+    machine.removeOrphans(str(tmp_path))
+    later = time.monotonic() + 61
+    monkeypatch.setattr(machine.time, "monotonic", lambda: later)
+    machine.removeOrphans(str(tmp_path))
+
+    assert (mine / "patient 1.seg.nrrd").exists() and list(mine.iterdir()) == [mine / "patient 1.seg.nrrd"]
+    assert not left.exists()  # a run's, of which the rest could not be removed at its end
+
+
 def test_report_hides_paths_names_and_uids(bench):
     from ConFUDASegmentLib import errors
 
