@@ -144,6 +144,12 @@ def browserOf(volumeNode: Optional[Any]) -> Optional[Any]:
     return None
 
 
+def shownFrame(browser: Any, sequence: Any) -> int:
+    """Which frame of the sequence the browser shows. It counts in its master sequence, which may have others."""
+    value = browser.GetMasterSequenceNode().GetNthIndexValue(browser.GetSelectedItemNumber())
+    return max(sequence.GetItemNumberFromIndexValue(value, False), 0)
+
+
 def frameCount(volumeNode: Optional[Any]) -> int:
     """Frames of the volume's sequence; 1 for a volume of its own."""
     browser = browserOf(volumeNode)

@@ -11,7 +11,7 @@ from vtk.util import numpy_support
 from confuda.labels import DOUBT_COLORS, STRUCTURES, Structure
 
 from .errors import JobFailedError
-from .scene_in import Geometry, browserOf, readLabels
+from .scene_in import Geometry, browserOf, readLabels, shownFrame
 
 UNCERTAINTY_ROLE = "ConFUDA.uncertainty"  # node reference from the segmentation to its map
 _COLORS_TAG = "ConFUDAUncertainty"  # of the one colour table of all maps in a scene
@@ -78,7 +78,7 @@ def writeFrames(
     if browser is None or browser.GetSequenceNode(volumeNode).GetNumberOfDataNodes() != len(frames):
         raise JobFailedError(_("The sequence was changed during the run, so the result was not used."))
     images = browser.GetSequenceNode(volumeNode)
-    selected = browser.GetSelectedItemNumber()
+    selected = shownFrame(browser, images)
     node = writer.write(frames[selected], geometry, volumeNode)
     sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", scene.GenerateUniqueName(f"{node.GetName()} frames"))
     try:
@@ -98,6 +98,7 @@ def writeFrames(
         node.SetNodeReferenceID(SEQUENCE_ROLE, sequence.GetID())
         placeBeside(scene, sequence, volumeNode)
         writer.fill(node, frames[selected], geometry, volumeNode)
+        browser.SetSaveChanges(sequence, True)  # what the user corrects in a frame outlives a look at another one
     except Exception:
         removeSegmentation(scene, node)
         scene.RemoveNode(sequence)

@@ -94,6 +94,66 @@ def test_all_frames_give_segmentations_that_play_with_the_cine(cine, phantom):
     cine.assertNothingLeft()
 
 
+def go_to(cine, number):
+    import slicer
+
+    cine.browser.SetSelectedItemNumber(number)
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(cine.browser)
+
+
+def test_a_corrected_frame_stays_corrected(cine, phantom):
+    """The user edits a frame, looks at another one and comes back."""
+    import slicer
+
+    cine.ui.framesCombo.setCurrentIndex(1)
+    node = cine.runFromPanel().segmentationNode
+    go_to(cine, 3)
+    mine = np.zeros(cine.arrays[3].shape, np.uint8)
+    mine[3, 10:15, 10:15] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mine, node, "LV", cine.volume)
+    for number in (1, 3, 0, 4, 2):
+        go_to(cine, number)
+        assert np.array_equal(lv_of(node, cine.volume), mine if number == 3 else cine.arrays[number] == 100), number
+
+
+def test_a_frame_of_a_former_result_made_anew(cine, phantom):
+    import slicer
+
+    cine.ui.framesCombo.setCurrentIndex(1)
+    node = cine.runFromPanel().segmentationNode
+    go_to(cine, 3)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(np.ones(cine.arrays[3].shape, np.uint8), node, "LV", cine.volume)
+    cine.ui.framesCombo.setCurrentIndex(0)
+    cine.ui.outputSelector.setCurrentNode(node)
+    cine.runFromPanel()
+
+    for number in (0, 3):
+        go_to(cine, number)
+        assert np.array_equal(lv_of(node, cine.volume), cine.arrays[number] == phantom.GREY["LV"]), number
+
+
+@pytest.mark.parametrize("place, frame", [(2, 1), (8, 4)])
+def test_a_cine_beside_a_longer_sequence(cine, phantom, place, frame):
+    """The browser counts in its master sequence, which has twice as many items as the cine."""
+    import slicer
+
+    other = phantom.addVolume(name="Other")
+    master = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "Master")
+    for number in range(2 * FRAMES - 1):
+        master.SetDataNodeAtValue(other, str(20 * number))
+    cine.browser.SetAndObserveMasterSequenceNodeID(master.GetID())
+    cine.browser.AddProxyNode(other, master, False)
+    images = slicer.mrmlScene.GetFirstNodeByName("Cine frames")
+    cine.browser.AddSynchronizedSequenceNodeID(images.GetID())
+    cine.browser.AddProxyNode(cine.volume, images, False)
+    go_to(cine, place)
+    assert np.array_equal(slicer.util.arrayFromVolume(cine.volume), cine.arrays[frame])
+
+    node = cine.logic.adaptAndSegment(cine.volume, frames="all")
+
+    assert np.array_equal(lv_of(node, cine.volume), cine.arrays[frame] == phantom.GREY["LV"])
+
+
 def test_function_is_a_table_and_a_curve(cine, phantom):
     import slicer
 
