@@ -152,16 +152,13 @@ def writeWall(
     columns = [_SEGMENT, _THICKNESS, _("Mass [g]"), _("Area [cm²]")]
     lines = [(f"{number} {name}", *values) for number, (name, *values) in sorted(rows.items())]
     addTable(scene, segmentationNode, WALL_ROLE, _("wall"), columns, lines)
-    node = segmentationNode.GetNodeReference(WALL_SEGMENTS_ROLE)
-    if node is None:
-        name = scene.GenerateUniqueName(_("{name} wall segments").format(name=segmentationNode.GetName()))
-        node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
-        segmentationNode.SetNodeReferenceID(WALL_SEGMENTS_ROLE, node.GetID())
-        placeBeside(scene, node, volumeNode)
+    name = scene.GenerateUniqueName(_("{name} wall segments").format(name=segmentationNode.GetName()))
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    segmentationNode.SetNodeReferenceID(WALL_SEGMENTS_ROLE, node.GetID())
+    placeBeside(scene, node, volumeNode)
     node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
     node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
     node.CreateDefaultDisplayNodes()
-    node.GetSegmentation().RemoveAllSegments()
     colors = colorsOf({part["segment"]: part["thickness_mm"] for part in wall["segments"]})
     array = numpy_support.vtk_to_numpy(labels.GetPointData().GetScalars())
     for part in wall["segments"]:
@@ -196,6 +193,13 @@ def showWallSegments(segmentationNode: Any, visible: bool) -> None:
             wall.CreateClosedSurfaceRepresentation()
         wall.GetDisplayNode().SetVisibility(visible)
         segmentationNode.GetDisplayNode().SetVisibility(not visible)
+
+
+def hideWallSegments(segmentationNode: Any) -> None:
+    """Shows the segmentation again where its wall segments stand in its place."""
+    wall = wallSegmentsOf(segmentationNode)
+    if wall is not None and wall.GetDisplayNode() is not None and wall.GetDisplayNode().GetVisibility():
+        showWallSegments(segmentationNode, False)
 
 
 def colorsOf(values: Dict[int, Optional[float]]) -> Dict[int, Tuple[int, int, int]]:

@@ -14,7 +14,18 @@ from confuda.labels import LV, MYO, MYOCARDIAL_DENSITY_G_PER_ML, OWN_TERMINOLOGY
 
 from .errors import JobFailedError
 from .parameters import SegmentationRequest
-from .readouts import CURVE_ROLE, FUNCTION_ROLE, SCAR_ROLE, WALL_ROLE, writeFunction, writeScar, writeWall
+from .readouts import (
+    CHART_ROLE,
+    CURVE_ROLE,
+    FUNCTION_ROLE,
+    SCAR_ROLE,
+    WALL_ROLE,
+    WALL_SEGMENTS_ROLE,
+    hideWallSegments,
+    writeFunction,
+    writeScar,
+    writeWall,
+)
 from .scene_in import Geometry, readFrames, readLabels
 from .scene_out import (
     SegmentationWriter,
@@ -167,7 +178,8 @@ def carryCaveat(segmentationNode: Any, caveat: str) -> None:
 
 def forgetReadOuts(segmentationNode: Any) -> None:
     """The segmentation was made anew: what was measured in the former one stays in the scene, but is not this one's."""
-    for role in (FUNCTION_ROLE, CURVE_ROLE, WALL_ROLE, SCAR_ROLE):
+    hideWallSegments(segmentationNode)
+    for role in (FUNCTION_ROLE, CURVE_ROLE, CHART_ROLE, WALL_ROLE, WALL_SEGMENTS_ROLE, SCAR_ROLE):
         segmentationNode.SetNodeReferenceID(role, None)
 
 

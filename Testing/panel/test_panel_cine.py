@@ -127,6 +127,7 @@ def test_a_frame_of_a_former_result_made_anew(cine, phantom):
     cine.ui.outputSelector.setCurrentNode(node)
     cine.runFromPanel()
 
+    assert not cine.ui.curveButton.isVisible()  # the curve was the former result's
     for number in (0, 3):
         go_to(cine, number)
         assert np.array_equal(lv_of(node, cine.volume), cine.arrays[number] == phantom.GREY["LV"]), number

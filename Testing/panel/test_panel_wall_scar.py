@@ -117,3 +117,19 @@ def test_both_and_neither(shown):
     shown.ui.scarCombo.setCurrentIndex(0)
     shown.runFromPanel()
     assert not shown.ui.tableCombo.isVisible()
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_a_result_is_seen_though_its_former_wall_segments_were_shown(shown, again):
+    """They stood in the place of the segmentation; what was measured before is not the new result's."""
+    shown.ui.wallCheck.setChecked(True)
+    node = shown.runFromPanel().segmentationNode
+    former = node.GetNodeReference("ConFUDA.wallSegments")
+    shown.press(shown.ui.wallButton)
+    shown.ui.outputSelector.setCurrentNode(node)
+    shown.ui.wallCheck.setChecked(again)
+    shown.runFromPanel()
+
+    assert node.GetDisplayNode().GetVisibility() and not former.GetDisplayNode().GetVisibility()
+    assert node.GetNodeReference("ConFUDA.wallSegments") is not former and former.GetScene() is not None
+    assert shown.ui.wallButton.isVisible() == again and not shown.ui.wallButton.isChecked()
