@@ -26,7 +26,7 @@ from .readouts import (
     writeScar,
     writeWall,
 )
-from .scene_in import Geometry, readFrames, readLabels
+from .scene_in import Geometry, placedNow, readFrames, readLabels
 from .scene_out import (
     SegmentationWriter,
     addTable,
@@ -80,7 +80,7 @@ class Result:
 
     def write(self, scene: Any, writer: SegmentationWriter, volumeNode: Any, outputNode: Optional[Any]) -> Imported:
         """Into `outputNode`, or a new segmentation; several frames always make a new one."""
-        summary, geometry = self._summary, self._geometry
+        summary, geometry = self._summary, placedNow(self._geometry, volumeNode)
         if self._frames:
             node = writeFrames(scene, writer, self._frames, geometry, volumeNode)
         else:

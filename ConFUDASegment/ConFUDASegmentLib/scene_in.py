@@ -21,6 +21,7 @@ class Geometry:
 
     dimensions: Tuple[int, int, int]
     ijkToRas: vtk.vtkMatrix4x4
+    parentId: Optional[str] = None  # of the transform that it was under
 
     @property
     def sliceAxis(self) -> int:
@@ -62,7 +63,16 @@ class Geometry:
 def geometryOf(volumeNode: Any) -> Geometry:
     matrix = vtk.vtkMatrix4x4()
     volumeNode.GetIJKToRASMatrix(matrix)
-    return Geometry(tuple(volumeNode.GetImageData().GetDimensions()), matrix)
+    return Geometry(tuple(volumeNode.GetImageData().GetDimensions()), matrix, volumeNode.GetTransformNodeID())
+
+
+def placedNow(geometry: Geometry, volumeNode: Any) -> Geometry:
+    """Where the voxels of the export are now: in the volume's own grid if its transform was hardened meanwhile."""
+    if geometry.parentId and not volumeNode.GetTransformNodeID() and volumeNode.GetImageData() is not None:
+        now = geometryOf(volumeNode)
+        if now.dimensions == geometry.dimensions:
+            return now
+    return geometry
 
 
 def checkVolume(volumeNode: Any) -> Geometry:

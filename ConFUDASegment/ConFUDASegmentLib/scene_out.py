@@ -11,7 +11,7 @@ from vtk.util import numpy_support
 from confuda.labels import DOUBT_COLORS, STRUCTURES, Structure
 
 from .errors import JobFailedError
-from .scene_in import Geometry, browserOf, readLabels, shownFrame
+from .scene_in import Geometry, browserOf, placedNow, readLabels, shownFrame
 
 UNCERTAINTY_ROLE = "ConFUDA.uncertainty"  # node reference from the segmentation to its map
 _COLORS_TAG = "ConFUDAUncertainty"  # of the one colour table of all maps in a scene
@@ -49,6 +49,7 @@ class SegmentationWriter:
 
     def fill(self, node: Any, labels: Any, geometry: Geometry, volumeNode: Any) -> None:
         """Puts MYO, LV and RV into `node`, under the volume's transform and on the volume's grid."""
+        geometry = placedNow(geometry, volumeNode)
         wasModifying = node.StartModify()
         try:
             node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())

@@ -138,6 +138,24 @@ def test_volume_changed_during_the_run_does_not_shift_the_labels(bench, phantom)
     assert slicer.util.arrayFromVolume(volume) is not None
 
 
+def test_transform_hardened_during_the_run(bench, phantom):
+    """The volume keeps its place in the world and loses its transform: the result has to lie on it all the same."""
+    import slicer
+
+    array = phantom.makeArray()
+    volume = phantom.addVolume(array, phantom.obliqueMatrix())
+    volume.SetAndObserveTransformNodeID(phantom.addTransform().GetID())
+    job = bench.logic.start(volume, wall=True, scar="fwhm")
+    volume.HardenTransform()
+    node = job.wait()
+
+    assert_same_place(volume, array, node, phantom)
+    muscle = array == phantom.GREY["MYO"]
+    for part, name in ((node, "Scar"), (node.GetNodeReference("ConFUDA.wallSegments"), "AHA-1")):
+        found = slicer.util.arrayFromSegmentBinaryLabelmap(part, name, volume) > 0
+        assert found.any() and not (found & ~muscle).any()
+
+
 def test_segments_share_one_layer(bench, phantom, tmp_path):
     node = segment_without_process(phantom.addVolume(), tmp_path)
     assert node.GetSegmentation().GetNumberOfLayers() == 1
