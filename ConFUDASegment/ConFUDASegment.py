@@ -174,11 +174,13 @@ class ConFUDASegmentLogic(ScriptedLoadableModuleLogic):
         """One job at a time."""
         from ConFUDASegmentLib.errors import InvalidInputError
         from ConFUDASegmentLib.job import SegmentationJob
-        from ConFUDASegmentLib.scene_in import checkVolume
+        from ConFUDASegmentLib.scene_in import checkOutput, checkVolume
 
         if self.job is not None and self.job.isRunning:
             raise InvalidInputError(_("A segmentation is running already: cancel it or wait for its end."))
         checkVolume(volumeNode)
+        outputNode = None if request.isCine else outputNode  # several frames always make a new one
+        checkOutput(outputNode)
         job = SegmentationJob(self.makeTools(), volumeNode, outputNode, request)
         if onProgress is not None:
             job.progressed.connect(onProgress)

@@ -66,7 +66,7 @@ class SegmentationJob:
         self._tools = tools
         self._volumeNode = volumeNode
         self._outputNode = outputNode
-        self._secrets = [volumeNode.GetName() or "", request.bundle or ""]
+        self._secrets = [volumeNode.GetName() or "", str(request.bundle or "")]
         self._writer = SegmentationWriter(tools.scene)
         self._preview = Preview(tools.scene, self._writer)
         self._workspace: Optional[Workspace] = None

@@ -97,7 +97,7 @@ class SegmentationRequest(_Options):
     def _values(self) -> Dict[str, Any]:
         values = {entry.name: getattr(self, entry.name) for entry in OPTIONS}
         values["slice"] = self.slice if self.mode == "one-shot" else None
-        return {**values, "bundle": self.bundle or None, "settings": dict(self.settings or {})}
+        return {**values, "bundle": str(self.bundle) if self.bundle else None, "settings": dict(self.settings or {})}
 
 
 @parameterNodeWrapper

@@ -93,6 +93,22 @@ def checkVolume(volumeNode: Any) -> Geometry:
     return geometryOf(volumeNode)
 
 
+def checkOutput(outputNode: Optional[Any]) -> None:
+    """InvalidInputError where no result can be written into the chosen output. None stands for a new segmentation."""
+    if outputNode is None:
+        return
+    if not outputNode.IsA("vtkMRMLSegmentationNode"):
+        raise InvalidInputError(_("The output is not a segmentation: choose one, or none to make a new one."))
+    labelmaps = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+    if outputNode.GetSegmentation().GetSourceRepresentationName() != labelmaps:
+        raise InvalidInputError(
+            _(
+                "The chosen segmentation consists of surfaces or contours: make Binary labelmap its source "
+                "representation in the Segmentations module, or choose another one."
+            )
+        )
+
+
 def sequenceNote(volumeNode: Any) -> Optional[str]:
     """For a volume that shows one frame of a sequence: a sentence saying which frame is segmented."""
     browsers = slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode", volumeNode.GetScene())

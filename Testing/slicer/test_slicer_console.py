@@ -1,5 +1,7 @@
 """The console API, through the door that users take: slicer.util.getModuleLogic."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -136,6 +138,29 @@ def test_unusable_inputs(bench, logic, phantom):
             logic.start(volume)
     bench.assertSceneUnchanged()
     assert bench.processes == []
+
+
+def test_unusable_outputs_are_refused_before_anything_is_computed(bench, logic, phantom):
+    import slicer
+
+    volume = phantom.addVolume()
+    labels = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode")
+    surfaces = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    surfaces.GetSegmentation().SetSourceRepresentationName("Closed surface")
+    bench.rememberScene()
+    for output, says in ((labels, "not a segmentation"), (surfaces, "make Binary labelmap its source")):
+        with pytest.raises(RuntimeError, match=says):
+            logic.start(volume, output)
+    bench.assertSceneUnchanged()
+    assert bench.processes == []
+
+
+def test_a_bundle_may_be_a_path(logic, phantom):
+    from ConFUDASegmentLib.results import SHIPPED_BUNDLE
+
+    job = logic.start(phantom.addVolume(), bundle=Path(SHIPPED_BUNDLE))
+    assert job.wait() is job.segmentationNode
+    assert SHIPPED_BUNDLE not in job.report()
 
 
 def test_missing_package_from_the_console(logic, phantom, monkeypatch):
