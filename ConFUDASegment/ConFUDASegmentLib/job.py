@@ -18,7 +18,7 @@ from .machine import Workspace
 from .parameters import SegmentationRequest
 from .results import Result
 from .scene_in import Geometry, exportCine, exportVolume, frameCount, sequenceNote
-from .scene_out import Preview, SegmentationWriter
+from .scene_out import Preview, SegmentationWriter, wouldMoveOthers
 from .worker import Progress, Signal, WorkerProcess, parseProgress
 
 POLL_MS = 50
@@ -238,6 +238,14 @@ class SegmentationJob:
         result = Result(self._finishedEvent, self.request, self._geometry)
         self._forgetNodes()  # what follows changes the scene itself
         self._preview.remove()
+        if self._outputNode is not None and wouldMoveOthers(self._outputNode, self._volumeNode):
+            self._outputNode = None
+            self._warn(
+                _(
+                    "The chosen output is under another transform than the volume, and its other segments would be "
+                    "moved: the result is in a new segmentation."
+                )
+            )
         imported = result.write(self._tools.scene, self._writer, self._volumeNode, self._outputNode)
         self.segmentationNode, self.tableNode = imported.segmentationNode, imported.tableNode
         self.uncertaintyNode = imported.uncertaintyNode

@@ -8,7 +8,7 @@ import vtk
 from slicer.i18n import tr as _
 from vtk.util import numpy_support
 
-from confuda.labels import DOUBT_COLORS, STRUCTURES, Structure
+from confuda.labels import DOUBT_COLORS, SCAR, STRUCTURES, Structure
 
 from .errors import JobFailedError
 from .scene_in import Geometry, browserOf, placedNow, readLabels, shownFrame
@@ -113,6 +113,13 @@ def removeSegmentation(scene: Any, node: Any) -> None:
     scene.RemoveNode(node)
     if display is not None:
         scene.RemoveNode(display)
+
+
+def wouldMoveOthers(outputNode: Any, volumeNode: Any) -> bool:
+    """Whether following the volume's transform would move segments of the output that are not ConFUDA's."""
+    own = {structure.name for structure in (*STRUCTURES, SCAR)}
+    isSame = (outputNode.GetTransformNodeID() or "") == (volumeNode.GetTransformNodeID() or "")
+    return not isSame and not own.issuperset(outputNode.GetSegmentation().GetSegmentIDs())
 
 
 def emptyStructures(node: Any) -> List[Structure]:

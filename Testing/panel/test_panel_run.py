@@ -139,6 +139,31 @@ def test_chosen_output_is_replaced_and_foreign_segments_stay(bench, phantom):
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLTableNode") == 1
 
 
+def test_foreign_segments_never_follow_another_transform(bench, phantom):
+    """The volume was moved after the user drew: to put its segments among the user's would move these."""
+    import slicer
+
+    array = phantom.makeArray()
+    volume = phantom.addVolume(array)
+    mine = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Mine")
+    mine.CreateDefaultDisplayNodes()
+    mine.GetSegmentation().AddEmptySegment("drawn", "Drawn", [1, 1, 0])
+    drawn = np.zeros(array.shape, np.uint8)
+    drawn[3, 16:20, 10:30] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(drawn, mine, "drawn", volume)
+    place = mine.GetSegmentCenterRAS("drawn")
+    volume.SetAndObserveTransformNodeID(phantom.addTransform().GetID())
+    bench.ui.outputSelector.setCurrentNode(mine)
+
+    node = bench.runFromPanel().segmentationNode
+
+    assert node is not mine and mine.GetSegmentation().GetNumberOfSegments() == 1
+    assert mine.GetSegmentCenterRAS("drawn") == place
+    found = slicer.util.arrayFromSegmentBinaryLabelmap(node, "LV", volume) > 0
+    assert np.array_equal(found, array == phantom.GREY["LV"])
+    assert "the result is in a new segmentation" in bench.ui.statusLabel.text()
+
+
 def test_replacing_is_one_undoable_step(bench, phantom):
     import slicer
 
