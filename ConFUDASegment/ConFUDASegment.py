@@ -121,10 +121,11 @@ class ConFUDASegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.useParameterNode()
 
     def useParameterNode(self) -> None:
+        from ConFUDASegmentLib.volumes import offeredVolumes
+
         parameters = self.logic.getParameterNode()
         if parameters.inputVolume is None:
-            volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-            parameters.inputVolume = next((node for node in volumes if not node.IsA("vtkMRMLLabelMapVolumeNode")), None)
+            parameters.inputVolume = next(iter(offeredVolumes()), None)
         self.panel.setParameterNode(parameters)
 
 

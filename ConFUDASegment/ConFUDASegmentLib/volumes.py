@@ -21,6 +21,13 @@ JOINED_ROLE = "ConFUDA.joined"  # node reference from each slice to the volume t
 _SERIES_NUMBER = re.compile(r"^\d+: ")  # Slicer's DICOM module puts it before the description
 
 
+def offeredVolumes() -> List[Any]:
+    """The volumes of the scene that may be segmented: grey-scale images, as the panel's selector lists them."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    isImage = [node.GetClassName() == "vtkMRMLScalarVolumeNode" and not isUncertainty(node) for node in nodes]
+    return [node for node, wanted in zip(nodes, isImage) if wanted and not node.GetHideFromEditors()]
+
+
 class VolumeList:
     """The volumes of the scene with a box each. Closed, it follows nothing; `changed` is emitted with nothing."""
 
@@ -72,9 +79,7 @@ class VolumeList:
         ticked = alsoTicked.union(self._ticked())
         wasBlocked = self._widget.blockSignals(True)
         self._widget.clear()
-        for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
-            if node.GetClassName() != "vtkMRMLScalarVolumeNode" or node.GetHideFromEditors() or isUncertainty(node):
-                continue
+        for node in offeredVolumes():
             self._widget.addItem(node.GetName())  # by its text: an item made here would be Python's to delete
             item = self._widget.item(self._widget.count - 1)
             item.setData(qt.Qt.UserRole, node.GetID())

@@ -164,6 +164,20 @@ def test_foreign_segments_never_follow_another_transform(bench, phantom):
     assert "the result is in a new segmentation" in bench.ui.statusLabel.text()
 
 
+def test_the_first_choice_is_a_volume_that_can_be_segmented(bench, phantom):
+    """A colour picture was loaded before it: the selector does not list that, and neither may the button take it."""
+    import slicer
+
+    picture = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "Picture")
+    slicer.util.updateVolumeFromArray(picture, np.zeros((2, 3, 4, 3), np.uint8))
+    volume = phantom.addVolume()
+    bench.panel._parameters.inputVolume = None
+    bench.widget.useParameterNode()
+
+    assert bench.panel._parameters.inputVolume is volume
+    assert bench.ui.inputSelector.currentText() == "Phantom"
+
+
 def test_replacing_is_one_undoable_step(bench, phantom):
     import slicer
 
