@@ -171,9 +171,9 @@ class Panel:
     def _layUncertainty(self) -> None:
         """Over the volume of the last result, if the user wants it and that run made a map."""
         segmentation = self._parameters.resultSegmentation
-        node = uncertaintyOf(segmentation) if self._parameters.showUncertainty else None
-        if node is None:
-            self._overlay.hide(slicer.mrmlScene)
+        node = uncertaintyOf(segmentation)
+        if node is None or not self._parameters.showUncertainty:
+            self._overlay.hide(slicer.mrmlScene, node)
         else:
             self._overlay.show(slicer.mrmlScene, node, volumeOf(segmentation))
 

@@ -162,23 +162,32 @@ class Overlay:
 
     def show(self, scene: Any, node: Any, volumeNode: Optional[Any]) -> None:
         """In every slice view that has `volumeNode` as its background. No background is ever changed."""
-        self.hide(scene)
+        self.hide(scene, None)
         if volumeNode is None:
             return
         self._shownId = node.GetID()
         for view in _sliceViews(scene):
             if view.GetBackgroundVolumeID() == volumeNode.GetID():
-                self._former[view.GetID()] = (view.GetForegroundVolumeID(), view.GetForegroundOpacity())
+                former = view.GetForegroundVolumeID()
+                self._former[view.GetID()] = (
+                    None if former == self._shownId else former,
+                    view.GetForegroundOpacity(),
+                )
                 view.SetForegroundVolumeID(self._shownId)
                 view.SetForegroundOpacity(OPACITY)
 
-    def hide(self, scene: Any) -> None:
-        """Views in which the user has meanwhile put something else are left alone."""
+    def hide(self, scene: Any, node: Optional[Any]) -> None:
+        """Views in which the user has meanwhile put something else are left alone.
+
+        `node`: a map that is taken out of every view, for those of a loaded scene may show it already.
+        """
         for view in _sliceViews(scene):
             if view.GetID() in self._former and view.GetForegroundVolumeID() == self._shownId:
                 foreground, opacity = self._former[view.GetID()]
                 view.SetForegroundVolumeID(foreground)
                 view.SetForegroundOpacity(opacity)
+            elif node is not None and view.GetForegroundVolumeID() == node.GetID():
+                view.SetForegroundVolumeID(None)
         self.forget()
 
     def forget(self) -> None:

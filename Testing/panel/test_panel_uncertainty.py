@@ -92,6 +92,26 @@ def test_what_the_user_put_in_its_place_stays(bench, phantom, views):
     assert views[0].GetForegroundVolumeID() == mine.GetID()
 
 
+def test_a_map_that_a_loaded_scene_shows_can_be_hidden(bench, phantom, views):
+    from ConFUDASegmentLib.views import Overlay
+
+    volume = phantom.addVolume()
+    views[0].SetBackgroundVolumeID(volume.GetID())
+    bench.panel._parameters.showUncertainty = True
+    bench.runFromPanel()
+    bench.panel._overlay = Overlay()  # Slicer was started anew: the views come with the scene, and show the map
+    bench.ui.advancedButton.setProperty("collapsed", False)
+
+    bench.press(bench.ui.uncertaintyCheck)
+    assert not bench.ui.uncertaintyCheck.isChecked() and not views[0].GetForegroundVolumeID()
+    bench.press(bench.ui.uncertaintyCheck)
+    assert views[0].GetForegroundVolumeID() == find_map().GetID()
+    bench.panel._overlay = Overlay()
+    bench.panel._layUncertainty()
+    bench.press(bench.ui.uncertaintyCheck)
+    assert not views[0].GetForegroundVolumeID()
+
+
 def test_a_run_that_could_not_make_its_map_still_gives_segments(bench, phantom):
     phantom.addVolume()
     bench.panel._parameters.showUncertainty = True
