@@ -259,7 +259,7 @@ class Panel:
 
     def _onParameters(self, *_arguments: Any) -> None:
         if self._parameters is not None:
-            replaceUnknownChoices(self._parameters)
+            replaceUnknownChoices(self._parameters, [gpu.id for gpu in self._probe.devices if gpu.usable])
         self._setSliceRange()
         self._bindings.toControls()
         self._refresh()
@@ -283,8 +283,7 @@ class Panel:
 
     def _onDevices(self) -> None:
         controls.fillDevices(self.ui.deviceCombo, self._probe.devices)
-        self._bindings.toControls()
-        self._refresh()
+        self._onParameters()
 
     # How things look
 

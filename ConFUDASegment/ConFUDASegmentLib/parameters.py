@@ -3,7 +3,7 @@ so that a wrong setting is one sentence and not a failed process."""
 
 import dataclasses
 import os
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Sequence
 
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLTableNode
 from slicer.i18n import tr as _
@@ -171,8 +171,11 @@ def requestOf(chosen: ConFUDASegmentParameterNode) -> SegmentationRequest:
     )
 
 
-def replaceUnknownChoices(parameters: ConFUDASegmentParameterNode) -> None:
-    """A scene saved by another version may hold values that this one does not have: they take the default."""
+def replaceUnknownChoices(parameters: ConFUDASegmentParameterNode, deviceIds: Sequence[str]) -> None:
+    """A scene saved by another version or on another computer may hold values that this one does not have: they take
+    the default. deviceIds: what was found on this computer; nothing while that is not known."""
     for name, known in (("mode", MODES), ("preset", PRESETS), ("method", METHODS), *_OTHER_CHOICES):
         if getattr(parameters, name) not in known:
             setattr(parameters, name, _DEFAULTS[name])
+    if deviceIds and parameters.device not in ("auto", *deviceIds):
+        parameters.device = "auto"

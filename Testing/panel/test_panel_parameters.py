@@ -102,6 +102,21 @@ def test_unknown_values_of_another_version_take_the_default(bench, phantom):
     assert bench.runFromPanel().state == "finished"
 
 
+def test_a_device_of_another_computer_gives_way_to_automatic(bench, phantom):
+    """A scene saved where there was a graphics card: what the panel shows is what is asked for."""
+    phantom.addVolume()
+    node = bench.logic.getParameterNode().parameterNode
+    node.SetParameter("device", "cuda:0")
+    bench.widget.enter()
+    bench.run(lambda: not bench.panel._probe.isRunning)
+    assert bench.ui.deviceCombo.currentText() == "Automatic" and bench.panel.request().device == "auto"
+
+    node.SetParameter("device", "cuda:1")  # a scene that is loaded later
+    assert bench.panel.request().device == "auto"
+    bench.panel._parameters.device = "cpu"
+    assert bench.panel.request().device == "cpu"
+
+
 def test_switching_volumes_keeps_the_slice_in_range(bench, phantom):
     import numpy as np
 
