@@ -105,7 +105,7 @@ class Panel:
 
     def request(self) -> SegmentationRequest:
         """What the controls ask for."""
-        return requestOf(self._parameters)
+        return requestOf(self._parameters, self._several.isOpen)
 
     def volumes(self) -> List[Any]:
         """What one press segments: the ticked volumes, else the chosen one."""
@@ -318,8 +318,8 @@ class Panel:
         for part in (ui.automaticSliceCheck, ui.sliceLabel, ui.sliceSlider, ui.currentSliceButton):
             part.visible = oneShot
         for part in (ui.sliceLabel, ui.sliceSlider):
-            part.enabled = ready and not chosen.automaticSlice
-        ui.currentSliceButton.enabled = ready
+            part.enabled = ready and not chosen.automaticSlice and not several
+        ui.currentSliceButton.enabled = ready and not several
         ui.deviceNote.text = self._setUpNote or self._probe.note
         ui.deviceNote.visible = bool(ui.deviceNote.text)
         ui.estimateLabel.text = self._estimateText(count) if ready else _("Choose a volume first.")

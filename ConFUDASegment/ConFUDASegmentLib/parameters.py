@@ -139,9 +139,9 @@ class ConFUDASegmentParameterNode:
     weightKg: float = 0.0
 
 
-def requestOf(chosen: ConFUDASegmentParameterNode) -> SegmentationRequest:
-    """What the parameters ask for."""
-    isCine = chosen.frames == ALL_FRAMES and browserOf(chosen.inputVolume) is not None
+def requestOf(chosen: ConFUDASegmentParameterNode, several: bool) -> SegmentationRequest:
+    """What the parameters ask for. several: of each of several volumes, whose slices and frames can't be chosen."""
+    isCine = not several and chosen.frames == ALL_FRAMES and browserOf(chosen.inputVolume) is not None
     settings = {}
     for name, value, fromPreset in (
         ("lambda_contrast", chosen.lambdaContrast, chosen.lambdaContrast < 0),
@@ -153,7 +153,7 @@ def requestOf(chosen: ConFUDASegmentParameterNode) -> SegmentationRequest:
             settings[name] = value
     return SegmentationRequest(
         mode=chosen.mode,
-        slice=None if chosen.automaticSlice or chosen.mode != "one-shot" else chosen.sliceIndex,
+        slice=None if several or chosen.automaticSlice or chosen.mode != "one-shot" else chosen.sliceIndex,
         method=chosen.method,
         preset=chosen.preset,
         device=chosen.device,

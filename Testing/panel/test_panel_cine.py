@@ -155,6 +155,27 @@ def test_a_cine_beside_a_longer_sequence(cine, phantom, place, frame):
     assert np.array_equal(lv_of(node, cine.volume), cine.arrays[frame] == phantom.GREY["LV"])
 
 
+def test_of_several_volumes_the_current_frames_are_taken(cine, phantom):
+    """All frames of the cine had been chosen: the choice is not offered here, and a still volume has none."""
+    from PySide6 import QtCore
+
+    phantom.addVolume(name="Still")
+    cine.ui.framesCombo.setCurrentIndex(1)
+    cine.panel._parameters.mode = "one-shot"
+    cine.panel._parameters.automaticSlice = False
+    cine.panel._parameters.sliceIndex = 4
+    cine.press(cine.ui.severalButton)
+    rows = [cine.ui.severalList.item(row) for row in range(cine.ui.severalList.count())]
+    for row in rows:
+        row.setCheckState(QtCore.Qt.CheckState.Checked if row.text() == "Still" else QtCore.Qt.CheckState.Unchecked)
+    assert not cine.ui.sliceSlider.isEnabled()
+
+    job = cine.runFromPanel()
+
+    assert job.state == "finished" and (job.request.frames, job.request.slice) == (None, None)
+    assert job.segmentationNode.GetName().startswith("Still")
+
+
 def test_function_is_a_table_and_a_curve(cine, phantom):
     import slicer
 
