@@ -1,5 +1,6 @@
 """A bundle is what it says it is, or it is refused."""
 
+import hashlib
 import json
 import shutil
 
@@ -8,6 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from Testing.method.toy_neighbours import show_neighbours
 
+from confuda.adaptation.runs import adapt
+from confuda.adaptation.settings import AdaptationSettings
 from confuda.app.cli import main
 from confuda.bundle.description import read_description
 from confuda.bundle.format import SHIPPED_BUNDLE, hash_file, load_bundle, save_bundle, verify_bundle
@@ -34,6 +37,49 @@ def test_saved_bundle_loads_with_the_same_weights(small_bundle_folder, tmp_path)
     torch.testing.assert_close(again.images, bundle.images, atol=1 / 255, rtol=0)
     torch.testing.assert_close(again.bank.vectors, bundle.bank.vectors)
     assert torch.equal(again.labels, bundle.labels)
+
+
+def test_a_bundle_as_version_0_1_0_wrote_it_loads(bundle, tmp_path) -> None:
+    """Its files and fields, put down here without what writes bundles today: weights in float16, a byte for each pixel
+    and label of the exemplars, and no word of channels, weights or views."""
+    images = torch.arange(2 * 96 * 96).reshape(2, 96, 96).to(torch.uint8)
+    labels = (images // 64).contiguous()
+    tensors = {
+        "segmenter.safetensors": {name: value.half() for name, value in bundle.segmenter.state_dict().items()},
+        "rain.safetensors": {name: value.half() for name, value in bundle.rain.state_dict().items()},
+        "source.safetensors": {
+            "images": images,
+            "labels": labels,
+            "centroids": bundle.bank.vectors.clone(),
+            "mass": bundle.bank.mass.clone(),
+        },
+    }
+    for name, content in tensors.items():
+        save_file(content, tmp_path / name)
+    description = {
+        "name": "confuda-acdc",
+        "version": "0.1.0",
+        "classes": ["background", "MYO", "LV", "RV"],
+        **{name: bundle.description[name] for name in ("spacing_mm", "crop", "segmenter", "rain")},
+        "training": {"data": "ACDC", "licence": "CC BY-NC-SA 4.0"},
+        "scores": {},
+        "format": "confuda-bundle",
+        "format_version": 1,
+        "files": {name: hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in tensors},
+    }
+    assert set(description["segmenter"]) <= {"width", "normalisation", "standardise"}
+    (tmp_path / "bundle.json").write_text(json.dumps(description))
+
+    old = load_bundle(tmp_path)
+    torch.testing.assert_close(old.images[:, 0] * 255, images.float())
+    assert torch.equal(old.labels, labels.long()) and old.samples.tolist() == [[0], [1]]
+    assert old.segmenter.channels == 1 and old.class_weights == [1, 1, 1, 1] == old.scar_weights
+    settings = AdaptationSettings(steps=1, source_batch=1, target_batch=1)
+    adapted = adapt(old, old.images[:, 0, : old.crop, : old.crop].numpy(), settings=settings)
+    assert adapted.steps == 1
+    with torch.no_grad():
+        before, after = (network(old.images[:, :, :64, :64]) for network in (bundle.segmenter, old.segmenter))
+    torch.testing.assert_close(before, after, atol=0.05, rtol=0.05)
 
 
 @pytest.mark.parametrize("name", ["segmenter.safetensors", "rain.safetensors", "source.safetensors"])
