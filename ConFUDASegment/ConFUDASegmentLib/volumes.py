@@ -46,6 +46,7 @@ class VolumeList:
 
     def close(self) -> None:
         self._button.checked = False
+        self._widget.clear()  # identifiers are used again in the next scene: its volumes must not come ticked
 
     def chosen(self) -> List[Any]:
         """The ticked volumes that are still in the scene, from top to bottom."""

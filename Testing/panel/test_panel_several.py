@@ -145,6 +145,20 @@ def test_maps_of_uncertainty_and_label_maps_are_no_choice(bench, phantom):
     assert [bench.ui.severalList.item(row).text() for row in range(bench.ui.severalList.count())] == ["Phantom"]
 
 
+def test_ticks_end_with_their_scene(three, phantom):
+    """The volumes of the next patient have the same identifiers."""
+    import slicer
+
+    tick(three, "One", "Two", "Three")
+    assert len(three.panel.volumes()) == 3
+    slicer.mrmlScene.Clear(0)
+    for name in ("first", "second", "third"):
+        phantom.addVolume(name=name)
+    three.widget.useParameterNode()
+    three.press(three.ui.severalButton)
+    assert [node.GetName() for node in three.panel.volumes()] == ["first"]
+
+
 def test_nothing_ticked_cannot_be_started(three):
     tick(three)
     assert not three.ui.applyButton.isEnabled()
