@@ -82,6 +82,8 @@ def workerEnvironment(moduleFolder: str) -> Dict[str, str]:
     environment["PYTHONPATH"] = os.pathsep.join(folders)
     environment["PYTHONIOENCODING"] = "utf-8"
     environment["PYTHONUTF8"] = "1"
+    # `-m` would look for modules in the current folder first, which may be any (Python 3.11 and later know this).
+    environment["PYTHONSAFEPATH"] = "1"
     environment["PYTHONUNBUFFERED"] = "1"
     # No bytecode is written into an extension folder, which may be read-only.
     environment["PYTHONDONTWRITEBYTECODE"] = "1"

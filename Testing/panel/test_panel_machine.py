@@ -168,6 +168,18 @@ def test_slicer_packaging_where_it_exists_else_pip_install(bench, monkeypatch):
     assert calls[1] == ("pip_ensure", "safetensors>=0.4", {"prompt_install": False, "requester": "ConFUDA"})
 
 
+def test_the_worker_takes_no_modules_from_the_current_folder(bench, tmp_path):
+    """Slicer may be started in any folder, and a file there may be called as one of our modules or torch's."""
+    import subprocess
+
+    from ConFUDASegmentLib.machine import findInterpreter, workerEnvironment
+
+    (tmp_path / "confuda.py").write_text("raise SystemExit(7)", encoding="utf-8")
+    command = [findInterpreter(), "-m", "confuda.labels"]
+    environment = workerEnvironment(str(bench.host.moduleFolder))
+    assert subprocess.run(command, cwd=tmp_path, env=environment, check=False).returncode == 0
+
+
 def test_devices_are_found_and_a_broken_gpu_is_explained(bench, phantom):
     phantom.addVolume()
     bench.devices = {
