@@ -32,6 +32,7 @@ from .scene_out import (
     addTable,
     emptyStructures,
     forgetUncertainty,
+    framesOf,
     show3D,
     writeFrames,
     writeUncertainty,
@@ -234,12 +235,13 @@ def hasOwnColors(segmentationNode: Any) -> bool:
 
 
 def useColors(segmentationNode: Any, own: bool) -> None:
-    """ConFUDA's colours, or those of the user's terminology. A structure that no list knows keeps ConFUDA's."""
+    """ConFUDA's colours, or those of the user's terminology, in all frames. What no list knows keeps ConFUDA's."""
     for structure in STRUCTURES:
-        segment = segmentationNode.GetSegmentation().GetSegment(structure.name)
-        if segment is not None:
-            color = None if own else terminologyColor(structure)
-            segment.SetColor(*(color or structure.rgb))
+        color = (None if own else terminologyColor(structure)) or structure.rgb
+        for node in (segmentationNode, *framesOf(segmentationNode)):
+            segment = node.GetSegmentation().GetSegment(structure.name)
+            if segment is not None:
+                segment.SetColor(*color)
 
 
 def terminologyColor(structure: Structure) -> Optional[Tuple[float, float, float]]:

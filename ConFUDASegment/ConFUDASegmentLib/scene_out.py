@@ -107,6 +107,13 @@ def writeFrames(
     return node
 
 
+def framesOf(segmentationNode: Any) -> List[Any]:
+    """The segmentations of a cine's frames, of which this one shows one at a time; none for a still volume's."""
+    sequence = segmentationNode.GetNodeReference(SEQUENCE_ROLE)
+    count = sequence.GetNumberOfDataNodes() if sequence is not None else 0
+    return [sequence.GetNthDataNode(index) for index in range(count)]
+
+
 def removeSegmentation(scene: Any, node: Any) -> None:
     """Takes the node out of the scene together with its display node, which the scene would keep."""
     display = node.GetDisplayNode()

@@ -176,6 +176,23 @@ def test_of_several_volumes_the_current_frames_are_taken(cine, phantom):
     assert job.segmentationNode.GetName().startswith("Still")
 
 
+def test_colours_are_given_to_all_frames(cine):
+    cine.ui.framesCombo.setCurrentIndex(1)
+    node = cine.runFromPanel().segmentationNode
+    for number in (3, 1):
+        go_to(cine, number)
+        node.GetSegmentation().GetSegment("LV").SetColor(1.0, 0.0, 1.0)
+    cine.panel._refresh()
+    assert cine.ui.colorsButton.isChecked()
+
+    cine.press(cine.ui.colorsButton)  # ConFUDA's again
+
+    for number in (1, 3, 0):
+        go_to(cine, number)
+        color = node.GetSegmentation().GetSegment("LV").GetColor()
+        assert [round(255 * part) for part in color] == [213, 94, 0], number
+
+
 def test_function_is_a_table_and_a_curve(cine, phantom):
     import slicer
 
