@@ -60,6 +60,7 @@ class SegmentationJob:
         self.segmentationNode: Optional[Any] = None
         self.tableNode: Optional[Any] = None
         self.uncertaintyNode: Optional[Any] = None
+        self.volumeWasRemoved = False
         self.startedAt = tools.clock()
         self.sliceCount = 0
         self.frameCount = 1
@@ -315,6 +316,7 @@ class SegmentationJob:
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _onNodeRemoved(self, _caller: Any, _event: Any, node: Any) -> None:
         if node is self._volumeNode:
+            self.volumeWasRemoved = True
             self.abandon(_("The volume was removed, so the segmentation was cancelled."))
         elif self._outputNode is not None and node is self._outputNode:
             self._outputNode = None

@@ -127,7 +127,7 @@ class Batch:
                 self._note(warning)
         elif job.error is not None:
             self._note(job.error.message)
-        if job.state == CANCELLED:
+        if job.state == CANCELLED and not job.volumeWasRemoved:
             self._waiting = []
 
     @property

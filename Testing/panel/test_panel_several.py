@@ -121,6 +121,23 @@ def test_a_volume_removed_while_it_waits_is_left_out(three):
     assert three.ui.severalList.count() == 2
 
 
+def test_a_volume_removed_while_it_is_segmented_does_not_stop_the_others(three):
+    import slicer
+
+    tick(three, "One", "Two", "Three")
+    three.worker = "slow"
+    three.press(three.ui.applyButton)
+    job = three.logic.job
+    three.run(lambda: job.progress is not None)
+    three.worker = "succeed"
+    slicer.mrmlScene.RemoveNode(three.volumes[0])
+    three.run(lambda: three.panel._batch is None)
+
+    assert job.state == "cancelled" and segmented() == ["Two", "Three"]
+    text = three.ui.statusLabel.text()
+    assert "2 of 3 volumes" in text and "One: The volume was removed" in text
+
+
 def test_closing_the_scene_stops_them(three):
     import slicer
 
