@@ -99,6 +99,8 @@ def checkOutput(outputNode: Optional[Any]) -> None:
         return
     if not outputNode.IsA("vtkMRMLSegmentationNode"):
         raise InvalidInputError(_("The output is not a segmentation: choose one, or none to make a new one."))
+    if outputNode.GetScene() is None:
+        raise InvalidInputError(_("The chosen output is no longer in the scene: choose another, or none."))
     labelmaps = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
     if outputNode.GetSegmentation().GetSourceRepresentationName() != labelmaps:
         raise InvalidInputError(

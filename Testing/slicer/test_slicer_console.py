@@ -147,8 +147,15 @@ def test_unusable_outputs_are_refused_before_anything_is_computed(bench, logic, 
     labels = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode")
     surfaces = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
     surfaces.GetSegmentation().SetSourceRepresentationName("Closed surface")
+    removed = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    slicer.mrmlScene.RemoveNode(removed)
     bench.rememberScene()
-    for output, says in ((labels, "not a segmentation"), (surfaces, "make Binary labelmap its source")):
+    refused = (
+        (labels, "not a segmentation"),
+        (surfaces, "make Binary labelmap its source"),
+        (removed, "no longer in the scene"),
+    )
+    for output, says in refused:
         with pytest.raises(RuntimeError, match=says):
             logic.start(volume, output)
     bench.assertSceneUnchanged()
