@@ -1,5 +1,8 @@
 """Cines and their label maps as files: what is read back is what was written, on the same grid."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -106,3 +109,24 @@ def make_noise():
     for frame in frames:
         frame.SetSpacing((5.0, 5.0, 10.0))
     return frames
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
+@pytest.mark.parametrize("name", ["cine.nii.gz", "cine.nii", "cine.seq.nrrd"])
+def test_a_disk_that_fills_up_leaves_the_old_cine_and_nothing_else(tmp_path, name: str) -> None:
+    path = write_cine_labels(make_frames(), tmp_path / name)
+    before = path.read_bytes()
+    script = (
+        "import resource, sys, numpy, SimpleITK as sitk\n"
+        "from confuda.io.cine_file import write_cine_labels\n"
+        "from confuda.errors import InputError\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
+        "labels = numpy.random.default_rng(0).integers(0, 4, (4, 8, 64, 64)).astype('uint8')\n"
+        "try:\n"
+        "    write_cine_labels([sitk.GetImageFromArray(frame) for frame in labels], sys.argv[1])\n"
+        "except InputError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"Cannot write {path}: ")
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]

@@ -13,6 +13,7 @@ import SimpleITK as sitk
 
 from confuda.errors import InputError, UsageError
 from confuda.io.atomic import replace_file
+from confuda.io.completeness import has_all_voxels
 from confuda.io.file_name import CINE_ENDINGS, SEQUENCE_ENDING, explain_name, find_ending, is_text
 from confuda.io.itk_names import any_letters
 from confuda.labels import DATASET_VALUES, OWN_DATASET, map_labels, renumber_labels
@@ -93,6 +94,9 @@ def write_cine(
             else:
                 with any_letters():
                     sitk.WriteImage(sitk.JoinSeries(list(frames)), str(draft), useCompression=True)
+                # On a full disk ITK's writer stops without a word.
+                if not has_all_voxels(draft):
+                    raise OSError("the file is not whole")
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or "the file could not be written, the disk may be full"
         raise InputError(f"Cannot write {path}: {reason}.") from error
