@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 
 import pytest
@@ -240,6 +241,24 @@ def test_a_folder_that_is_no_bundle_is_never_replaced(small_bundle_folder, tmp_p
     with pytest.raises(InputError, match="no bundle"):
         save_bundle(load_bundle(small_bundle_folder), tmp_path / "notes")
     assert (tmp_path / "notes" / "mine.txt").read_text() == "keep"
+
+
+def test_a_bundle_that_has_something_of_the_users_beside_it_is_never_replaced(copied) -> None:
+    """What 'confuda segment -o adapted --bundle adapted' wrote, say."""
+    (copied / "LGE.seg.nrrd").write_text("keep")
+    with pytest.raises(InputError, match=r"would be lost \(LGE.seg.nrrd\)"):
+        save_bundle(load_bundle(copied), copied)
+    assert (copied / "LGE.seg.nrrd").read_text() == "keep"
+    verify_bundle(copied)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="few users may make links there")
+def test_saving_over_a_link_to_a_bundle_replaces_that_bundle(copied, tmp_path) -> None:
+    (tmp_path / "link").symlink_to(copied, target_is_directory=True)
+    (copied / "README.md").write_text("an older one")
+    save_bundle(load_bundle(copied), tmp_path / "link")
+    assert (tmp_path / "link").is_symlink() and (copied / "README.md").read_text() != "an older one"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [copied.name, "link"]
 
 
 def test_saving_over_a_bundle_leaves_one_bundle_and_nothing_else(small_bundle_folder, copied) -> None:

@@ -42,6 +42,9 @@ LARGEST_HEADER_BYTES = 1_000_000
 """Of a safetensors file; the shipped bundle's largest has some 10,000."""
 LABELS_PER_BYTE = 4
 MODEL_CARD_NAME = "README.md"
+_MAY_BE_LOST = {DESCRIPTION_NAME, MODEL_CARD_NAME, *FILE_NAMES, ".DS_Store", "Thumbs.db", "desktop.ini"}
+"""All that may lie in a bundle's folder which another bundle replaces: what we write, and what file managers do."""
+
 SHIPPED_NAME = "confuda-acdc"
 
 
@@ -218,9 +221,10 @@ def save_bundle(bundle: Bundle, folder: Path) -> None:
     """Write ``bundle`` as a folder, complete or not at all; weights in float16.
 
     Raises:
-        InputError: if ``folder`` exists and is no bundle, or cannot be written.
+        InputError: if ``folder`` exists and is no bundle, or more than one, or cannot be written.
     """
-    folder = Path(folder).absolute()
+    # Of a link to a folder the folder is replaced.
+    folder = Path(os.path.realpath(folder))
     check_bundle_place(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -236,9 +240,11 @@ def check_bundle_place(folder: Path) -> None:
     """Whether a bundle may be written as ``folder``.
 
     Raises:
-        InputError: if it exists and is no bundle, which would be lost; or if no system call takes such a path.
+        InputError: if it exists and is no bundle, or holds something else as well, which would be lost; or if no
+            system call takes such a path.
     """
     try:
+        held = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
         os.lstat(folder)
     except (FileNotFoundError, NotADirectoryError):
         return
@@ -246,6 +252,9 @@ def check_bundle_place(folder: Path) -> None:
         raise InputError(f"The bundle cannot be written to {folder}: {error.strerror}.") from error
     if not os.path.isfile(Path(folder) / DESCRIPTION_NAME):
         raise InputError(f"{folder} exists and is no bundle: choose another folder.")
+    others = [name for name in held if name not in _MAY_BE_LOST]
+    if others:
+        raise InputError(f"{folder} holds more than a bundle, which would be lost ({others[0]}): choose another folder.")
 
 
 def _pack_labels(labels: Tensor) -> Tensor:
