@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import struct
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from Testing.conftest import SAMPLE, SAMPLE_TRUTH
 from Testing.method.test_dicom_stacks import check_refused, check_same
 from Testing.scanner_files import make_image
 
+from confuda.errors import InputError
 from confuda.io.volume_file import read_volume
 
 SPACING = (1.25, 1.5, 8.0)
@@ -115,6 +117,21 @@ def test_a_sform_off_the_right_angle_by_rounding_is_read(tmp_path, shear):
 
 def test_a_sform_that_is_truly_sheared_is_refused(tmp_path):
     check_refused(write_nifti(tmp_path / "a.nii", [[-1.25, 0.045, 0], [0, -1.5, 0], [0, 0, 8]]), "right angles")
+
+
+def test_threads_that_read_beside_each_other_do_not_change_what_is_refused(tmp_path):
+    rounded = write_nifti(tmp_path / "rounded.nii", [[-1.25, 0.0015, 0], [0, -1.5, 0], [0, 0, 8]])
+    sheared = write_nifti(tmp_path / "sheared.nii", [[-1.25, 0.045, 0], [0, -1.5, 0], [0, 0, 8]])
+
+    def is_read(path):
+        try:
+            return bool(read_volume(path))
+        except InputError:
+            return False
+
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(is_read, [rounded, sheared] * 100))
+    assert found == [True, False] * 100
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 import SimpleITK as sitk
 
 from confuda.errors import InputError
+from confuda.io.itk_silence import keep_itk_quiet
 from confuda.io.volume_file import read_image, read_volume
 
 OBLIQUE = (0.8, 0.0, 0.6, 0.0, 1.0, 0.0, -0.6, 0.0, 0.8)
@@ -182,6 +183,17 @@ def test_refusing_a_file_leaves_the_standard_error_empty(tmp_path, capfd):
     check_refused(tmp_path / "text.nii.gz")
     check_refused(tmp_path / "gap")
     assert capfd.readouterr().err == ""
+
+
+def test_threads_that_leave_in_another_order_than_they_came_give_the_standard_error_back(capfd):
+    first, second = keep_itk_quiet(), keep_itk_quiet()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    os.write(2, b"not shown")
+    second.__exit__(None, None, None)
+    os.write(2, b"shown")
+    assert capfd.readouterr().err == "shown"
 
 
 def test_a_packed_volume_is_not_mistaken_for_the_unpacked_one_beside_it(tmp_path):

@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Callable, Iterator, List, Optional, Sequence, Tuple
@@ -33,6 +34,7 @@ _LIST_KEY = "NRRD_kinds[pixel]"
 _TIMES_KEY, _UNIT_KEY = "axis 0 index values", "NRRD_units[pixel]"
 _UNITS_MS = {"ms": 1.0, "s": 1000.0}
 _PERMISSIVE = "ITK_NIFTI_SFORM_PERMISSIVE"
+_permissive_lock = threading.RLock()
 _DETACHED = re.compile(
     rb"^(?:ElementDataFile[ \t]*=|data ?file[ \t]*:)[ \t]*([^\r\n]*?)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE
 )
@@ -180,19 +182,27 @@ def _read_chosen(reader: sitk.ImageFileReader, choose: ChooseFrames) -> List[sit
 
 @contextmanager
 def _tolerating_rounded_axes(path: Path) -> Iterator[None]:
-    """ITK refuses a sform whose axes are off the right angle by rounding, unless told to take the nearest grid."""
+    """ITK refuses a sform whose axes are off the right angle by rounding, unless told to take the nearest grid: by the
+    environment, and so for all threads, of which the others wait."""
     header = read_nifti_header(path)
-    if header is None or header.sform is None or header.qform is not None or os.environ.get(_PERMISSIVE):
+    if header is None or header.sform is None or header.qform is not None or _is_permissive_anyway():
         yield
         return
-    if not measure_shear(header.sform) <= SHEAR_REFUSED:
-        yield
-        return
-    os.environ[_PERMISSIVE] = "YES"
-    try:
-        yield
-    finally:
-        os.environ.pop(_PERMISSIVE, None)
+    with _permissive_lock:
+        if not measure_shear(header.sform) <= SHEAR_REFUSED:
+            yield
+            return
+        os.environ[_PERMISSIVE] = "YES"
+        try:
+            yield
+        finally:
+            os.environ.pop(_PERMISSIVE, None)
+
+
+def _is_permissive_anyway() -> bool:
+    """Whether the user, and no other thread of ours, has told ITK to take the nearest grid."""
+    with _permissive_lock:
+        return bool(os.environ.get(_PERMISSIVE))
 
 
 def _explain(error: RuntimeError, path: Path) -> str:
