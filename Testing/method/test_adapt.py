@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from confuda.adaptation.loop import Adaptation
+from confuda.adaptation.loop import Adaptation, draw_streams
 from confuda.adaptation.runs import adapt
 from confuda.adaptation.settings import PRESETS, AdaptationSettings, make_settings
 from confuda.adaptation.styles import TissueStyle
@@ -209,6 +209,8 @@ def test_worse_networks_are_not_kept(adapted, losses, accepted) -> None:
 def test_presets_and_overrides() -> None:
     assert PRESETS["paper"].lambda_contrast == 1 and PRESETS["paper"].lambda_norm == 0.5
     assert make_settings("fast", {"steps": 5, "temperature": 1}).steps == 5
+    numpys = make_settings("fast", {"steps": np.int64(5), "temperature": np.float32(0.5)})
+    assert numpys == make_settings("fast", {"steps": 5, "temperature": 0.5}) and type(numpys.steps) is int
     for overrides in (
         {"stepz": 5},
         {"steps": "many"},
@@ -328,3 +330,8 @@ def test_an_empty_answer_stays_empty() -> None:
     nothing = np.zeros((4, 2, 16, 16), np.float32)
     nothing[0] = 1
     np.testing.assert_array_equal(clean_up(nothing), nothing)
+
+
+def test_a_seed_of_numpys_draws_what_pythons_does() -> None:
+    assert draw_streams(np.uint8(200), 0, 2) == draw_streams(200, 0, 2)
+    assert draw_streams(np.int32(2**31 - 1), 1, 2) == draw_streams(2**31 - 1, 1, 2)

@@ -6,6 +6,7 @@ segmenter. No label of the target is used anywhere.
 """
 
 import copy
+import operator
 from dataclasses import dataclass, field
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, cast
 
@@ -288,6 +289,7 @@ class Adaptation:
 
 def draw_streams(seed: int, run: int, count: int) -> List[int]:
     """Seeds of ``count`` independent streams of random numbers, for any whole ``seed`` and for each ``run`` others."""
+    seed = operator.index(seed)  # Of numpy's numbers, twice the largest is a negative one.
     folded = 2 * seed if seed >= 0 else -2 * seed - 1
     states = np.random.SeedSequence((folded, run)).generate_state(count, np.uint64)
     # torch takes 63 bits.

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Dict, Mapping
 
 from confuda.errors import UsageError
@@ -175,7 +176,7 @@ def make_settings(preset: str, overrides: Mapping[str, Any]) -> AdaptationSettin
         if name not in types:
             raise UsageError(f"Unknown setting '{name}': known are {', '.join(sorted(types))}.")
         wanted = types[name]
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        number = isinstance(value, Real) and not isinstance(value, bool)  # Those of numpy, too.
         if number and not abs(value) <= LARGEST_NUMBER:
             raise UsageError(f"The setting '{name}' is out of range.")
         if wanted is float and number:
