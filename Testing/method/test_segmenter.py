@@ -136,6 +136,35 @@ def test_what_makes_no_volume_is_refused_in_one_sentence(change, says) -> None:
         confuda.Volume(given.pop("array"), given.pop("affine", None), **given)
 
 
+@pytest.mark.parametrize("kind", [">i2", ">u2", ">f4", ">f8", "<i2", "<f4", "f2", "longdouble", "i8"])
+def test_numbers_of_every_size_and_order_of_bytes_are_taken(kind) -> None:
+    """nibabel gives those of a file that a machine of the other order wrote as they are."""
+    array = np.random.default_rng(0).integers(0, 1000, (30, 40, 4)).astype(kind)
+    np.testing.assert_array_equal(confuda.Volume(array, spacing_mm=(1.5, 1.5, 8)).array, array.astype(float))
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        (lambda image: image * 0, "empty"),
+        (lambda image: image[:, :, 0], "three axes"),
+        (lambda image: sitk.JoinSeries([image, image]), "three axes"),
+        (lambda image: sitk.Compose([image, image]), "one real number"),
+        (lambda image: sitk.RealAndImaginaryToComplex(image, image), "one real number"),
+    ],
+)
+def test_an_image_that_makes_no_volume_is_refused_in_one_sentence(volume, change, says) -> None:
+    with pytest.raises(InputError, match=says):
+        confuda.Volume.from_image(change(sitk.Cast(volume.image, sitk.sitkFloat32)))
+
+
+def test_nan_in_an_image_is_replaced_and_told_as_in_an_array(volume) -> None:
+    image = sitk.Cast(volume.image, sitk.sitkFloat32)
+    image[0, 0, 0] = float("nan")
+    taken = confuda.Volume.from_image(image)
+    assert np.isfinite(taken.array).all() and "1 NaN" in taken.warnings[0]
+
+
 def test_nan_is_replaced_and_told_in_the_result(volume, bundle) -> None:
     array = volume.array
     array[0, 0, 0] = np.nan

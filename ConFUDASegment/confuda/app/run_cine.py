@@ -36,7 +36,7 @@ def run_cine_job(job: Job, observer: Observer, began: float) -> Dict[str, Any]:
     bundle = load_bundle(job.bundle)
     cine = read_cine(job.volume, **job.list_for(READ))
     # What there is to be said of the files is said once.
-    frames = [Volume.from_image(image, () if number else cine.warnings) for number, image in enumerate(cine.frames)]
+    frames = [Volume.from_checked(image, () if number else cine.warnings) for number, image in enumerate(cine.frames)]
     told: List[str] = []
     area = _find_body_surface_area(job, told)
     for message in told:

@@ -163,7 +163,7 @@ def _segment_cine(
     from confuda.io.volume_file import read_cine
 
     cine = read_cine(path, series=task.volume.number)
-    frames = [Volume.from_image(image, () if number else cine.warnings) for number, image in enumerate(cine.frames)]
+    frames = [Volume.from_checked(image, () if number else cine.warnings) for number, image in enumerate(cine.frames)]
     how = {name: value for name, value in task.adaptation.items() if name != "slice"}
     result = segment_cine(segmenter, frames, task.frames or "", **how)
     times_ms = [cine.times_ms[number] for number in result.frames] if cine.times_ms is not None else None

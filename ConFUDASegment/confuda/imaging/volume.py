@@ -47,8 +47,10 @@ class Volume:
             raise InputError("A volume is an array of three axes that holds real numbers.")
         if array.dtype.kind == "b":
             array = array.astype(np.uint8)
-        elif array.dtype == np.float16:
-            array = array.astype(np.float32)
+        elif array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):
+            array = array.astype(np.float32 if array.dtype.itemsize < 4 else np.float64)
+        # SimpleITK takes numbers in this machine's order of bytes only; files of other machines hold others.
+        array = array.astype(array.dtype.newbyteorder("="), copy=False)
         if (affine is None) == (spacing_mm is None):
             raise InputError("A volume needs to know where its voxels lie: give either an affine or spacing_mm.")
         if affine is not None:
@@ -65,8 +67,21 @@ class Volume:
         self.warnings: Tuple[str, ...] = (*warnings, *replaced, *find_blank_slices(self.image))
 
     @classmethod
-    def from_image(cls, image: sitk.Image, warnings: Sequence[str] = ()) -> "Volume":
-        """A volume of an image of SimpleITK, which is not copied."""
+    def from_image(cls, image: sitk.Image) -> "Volume":
+        """A volume of an image of SimpleITK, which is not copied unless voxels have to be replaced.
+
+        Raises:
+            InputError: if it is no volume that can be segmented: see :func:`confuda.read_volume`.
+        """
+        if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() > 1 or _is_complex(image):
+            raise InputError("A volume is an image of three axes that holds one real number a voxel.")
+        warnings = check_geometry(image, "The image", is_spacing_given=True)
+        image, replaced = replace_unusable(image, "The image")
+        return cls.from_checked(image, (*warnings, *replaced, *find_blank_slices(image)))
+
+    @classmethod
+    def from_checked(cls, image: sitk.Image, warnings: Sequence[str] = ()) -> "Volume":
+        """A volume of an image that was checked, as files are when they are read; it is not copied."""
         volume = cls.__new__(cls)
         volume.image, volume.warnings = image, tuple(warnings)
         return volume
@@ -100,6 +115,10 @@ class Volume:
 
 Geometry = Tuple[Sequence[float], Sequence[float], Sequence[float]]
 """Origin, spacing, and direction by rows, in LPS."""
+
+
+def _is_complex(image: sitk.Image) -> bool:
+    return "complex" in image.GetPixelIDTypeAsString()
 
 
 def _split_affine(affine: np.ndarray, space: str) -> Geometry:

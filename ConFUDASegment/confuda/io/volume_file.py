@@ -56,7 +56,7 @@ def read_volume(
     path = Path(path)
     frames, _, warnings = _read(path, False, frame, series, spacing_mm)
     image, more = _check(frames[0], path, spacing_mm)
-    return Volume.from_image(image, (*warnings, *more))
+    return Volume.from_checked(image, (*warnings, *more))
 
 
 def read_cine(
