@@ -254,7 +254,7 @@ def check_bundle_place(folder: Path) -> None:
         raise InputError(f"{folder} exists and is no bundle: choose another folder.")
     others = [name for name in held if name not in _MAY_BE_LOST]
     if others:
-        raise InputError(f"{folder} holds more than a bundle, which would be lost ({others[0]}): choose another folder.")
+        raise InputError(f"{folder} holds more than a bundle, which would be lost ({others[0]}): choose another one.")
 
 
 def _pack_labels(labels: Tensor) -> Tensor:
