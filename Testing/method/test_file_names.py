@@ -55,6 +55,15 @@ def test_the_volume_is_not_overwritten_under_another_name(tmp_path, capsys) -> N
     assert "would overwrite the volume" in capsys.readouterr().err and other.read_bytes() == b"x"
 
 
+@pytest.mark.parametrize("option, ending", [(["--scar", "fwhm"], "scar"), (["--wall"], "wall")])
+def test_the_volume_is_not_overwritten_by_what_lies_beside_the_output(option, ending, tmp_path, capsys) -> None:
+    volume = tmp_path / f"LGE-{ending}.nii.gz"
+    volume.write_bytes(b"x")
+    assert main(["adapt", str(volume), "-o", str(tmp_path / "LGE.nii.gz"), *option]) == 2
+    assert f"LGE-{ending}.nii.gz beside the output would overwrite the volume" in capsys.readouterr().err
+    assert volume.read_bytes() == b"x"
+
+
 def test_a_pattern_that_the_shell_left_becomes_its_files_in_order(tmp_path) -> None:
     for name in ("b.nrrd", "a.nrrd", "c.txt", "d[1].nrrd"):
         (tmp_path / name).touch()

@@ -1,6 +1,7 @@
 """Several volumes at a time, by ``confuda segment`` and ``confuda cohort``: names of their own, a DICOM SEG each."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -62,6 +63,39 @@ def test_segment_goes_on_where_one_dicom_seg_cannot_be(heart, small_bundle_folde
     assert main(["segment", str(bad), str(good), "-o", str(tmp_path / "out"), *more]) == 3
     assert "no FrameOfReferenceUID" in capsys.readouterr().err
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["good.dcm", "good.seg.nrrd"]
+
+
+def write_giant(path):
+    """A file whose header promises more voxels than this machine's memory holds."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    slices = memory // (40_000 * 40_000 * 2) + 2
+    lines = ["NRRD0004", "type: uint16", "dimension: 3", "space: left-posterior-superior"]
+    lines += [f"sizes: 40000 40000 {slices}", "space directions: (1,0,0) (0,1,0) (0,0,8)", "endian: little"]
+    path.write_bytes("\n".join([*lines, "encoding: raw", "space origin: (0,0,0)", "", ""]).encode())
+    os.truncate(path, slices * 40_000 * 40_000 * 2 // 1000)
+    return path
+
+
+@pytest.mark.skipif(not hasattr(os, "sysconf"), reason="asks the system for its memory")
+def test_segment_goes_on_where_one_volume_does_not_fit_into_memory(heart, small_bundle_folder, tmp_path, capsys):
+    giant, good = write_giant(tmp_path / "a\x1b[1mb.nrrd"), tmp_path / "good.nrrd"
+    sitk.WriteImage(heart, str(good))
+    out = tmp_path / "out"
+    assert main(["segment", str(giant), str(good), "-o", str(out), "--bundle", str(small_bundle_folder)]) == 5
+    said = capsys.readouterr().err
+    assert "too many for" in said and "\x1b" not in said
+    assert [path.name for path in out.iterdir()] == ["good.seg.nrrd"]
+
+
+def test_segment_writes_over_none_of_the_volumes(heart, small_bundle_folder, tmp_path, capsys):
+    """The pattern '*.nrrd' takes a segmentation by hand along, which lies where that of the volume would go."""
+    volume, manual = tmp_path / "LGE.nrrd", tmp_path / "LGE.seg.nrrd"
+    sitk.WriteImage(heart, str(volume))
+    manual.write_bytes(b"hours of work")
+    command = ["segment", str(volume), str(manual), "-o", str(tmp_path), "--bundle", str(small_bundle_folder)]
+    assert main(command) == 2
+    assert f"{manual} is one of the volumes" in capsys.readouterr().err
+    assert manual.read_bytes() == b"hours of work" and len(list(tmp_path.iterdir())) == 2
 
 
 @pytest.mark.slow

@@ -50,7 +50,7 @@ def _make_observer() -> Any:
             self._line.show(stage, step, total, eta_s, losses)
 
         def warning(self, message: str) -> None:
-            self._line.interrupt(f"warning: {message}")
+            self._line.interrupt(f"warning: {make_printable(message)}")
 
         def check_cancelled(self) -> None:
             if _interrupted.is_set():
@@ -80,7 +80,7 @@ def _run_adapt(arguments: argparse.Namespace) -> int:
 
 
 def _run_segment(arguments: argparse.Namespace) -> int:
-    from confuda.app.run import run_job
+    from confuda.app.run import check_outputs_of_all, run_job
     from confuda.cohort.volumes import name_outputs
     from confuda.io.file_name import expand_patterns
     from confuda.io.volume_file import may_be_dicom
@@ -94,17 +94,20 @@ def _run_segment(arguments: argparse.Namespace) -> int:
         raise InputError(f"The folder {arguments.output} cannot be made: {error.strerror}.") from error
     ending = ".seq.nrrd" if is_cine(same["frames"]) else ".seg.nrrd"
     summaries, worst = [], 0
+    jobs = []
     for volume, name in zip(volumes, name_outputs(volumes)):
         dicom_seg = arguments.output / f"{name}.dcm" if arguments.dicom_seg and may_be_dicom(volume) else None
         output = arguments.output / f"{name}{ending}"
-        job = Job(volume, output, method="none", dicom_seg=dicom_seg, **same)
+        jobs.append(Job(volume, output, method="none", dicom_seg=dicom_seg, **same))
+    check_outputs_of_all(jobs)
+    for job in jobs:
         observer = _make_observer()
         try:
             summaries.append(run_job(job, observer))
-        except InputError as error:
+        except (InputError, MemoryExhausted) as error:
             # The other volumes are worth having all the same.
-            print(f"confuda: {error}", file=sys.stderr)
-            worst = error.exit_code
+            print(f"confuda: {make_printable(str(error))}", file=sys.stderr)
+            worst = max(worst, error.exit_code)
         finally:
             observer.finish()
     if arguments.json:

@@ -34,7 +34,7 @@ def write_read_outs(job: Job, found: ReadOuts, label_map: sitk.Image, summary: D
     output = Path(job.output)
     summary.update(found.describe(job.wall, job.scar))
     if found.wall is not None:
-        place = name_beside(output, "wall", _choose_ending(output))
+        place = name_beside(output, "wall", choose_ending_beside(output))
         write_segments(found.wall.make_labelmap(label_map), place, make_wall_segments())
         summary["wall"]["label_map"] = str(place)
     _write_figures(output, summary)
@@ -70,7 +70,7 @@ def make_wall_segments() -> List[Structure]:
     return segments
 
 
-def _choose_ending(output: Path) -> str:
+def choose_ending_beside(output: Path) -> str:
     """Of what lies beside the output: the output's own, or Slicer's beside DICOM; that of one frame beside a cine."""
     if find_ending(output.name, [SEQUENCE_ENDING]):
         return ".nrrd"

@@ -4,12 +4,12 @@
 import os
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import SimpleITK as sitk
 
 from confuda.app.job import ADAPT, READ, Job, is_cine
-from confuda.app.read_outs import write_read_outs
+from confuda.app.read_outs import choose_ending_beside, write_read_outs
 from confuda.app.run_cine import run_cine_job
 from confuda.bundle.format import SHIPPED_BUNDLE, Bundle, check_bundle_place, load_bundle, save_bundle
 from confuda.errors import InputError, UsageError, explain_memory_errors
@@ -89,8 +89,10 @@ def check_job(job: Job) -> List[str]:
     for written in (job.output, job.dicom_seg, job.uncertainty, job.csv):
         if written is not None:
             check_name_here(written)
-    if is_same_file(output, job.volume):
-        raise UsageError("The output would overwrite the volume: give it another name.")
+    for written in list_labels_written(job):
+        if is_same_file(written, job.volume):
+            what = "output" if written == output else f"{written.name} beside the output"
+            raise UsageError(f"The {what} would overwrite the volume: give the output another name.")
     if not os.path.isdir(output.parent):
         raise InputError(f"Cannot write {output}: the folder {output.parent} does not exist.")
     check_places(job.volume, output, job.report, job.uncertainty)
@@ -99,6 +101,32 @@ def check_job(job: Job) -> List[str]:
     if job.save_bundle is not None:
         check_bundle_place(job.save_bundle)
     return warnings
+
+
+def list_labels_written(job: Job) -> List[Path]:
+    """The segmentations and label maps that a job writes: such files may be volumes by their names."""
+    output = Path(job.output)
+    written = [output] if job.dicom_seg is None else [output, Path(job.dicom_seg)]
+    for asked_for, what in ((job.wall, "wall"), (job.scar is not None, "scar")):
+        if asked_for:
+            written.append(name_beside(output, what, choose_ending_beside(output)))
+    return written
+
+
+def check_outputs_of_all(jobs: Sequence[Job]) -> None:
+    """Make sure that no job writes over the volume of another one.
+
+    Raises:
+        UsageError: naming the volume.
+    """
+    volumes = {os.path.realpath(job.volume) for job in jobs}
+    for job in jobs:
+        for written in list_labels_written(job):
+            if os.path.realpath(written) in volumes:
+                raise UsageError(
+                    f"{written} is one of the volumes, and the segmentation of {job.volume} would overwrite it: give "
+                    "another folder for the output, or leave it out."
+                )
 
 
 def run_job(job: Job, observer: Optional[JobObserver] = None) -> Dict[str, Any]:
