@@ -1,6 +1,9 @@
 """What a cohort finds in a folder, under which names, and how it shares out the cores."""
 
+import os
 import re
+import subprocess
+import sys
 from typing import List
 
 import pytest
@@ -8,8 +11,11 @@ from Testing.method.toy_cohort import read_rows, strip_pictures, write_dicom, wr
 
 from confuda.app.cli import main
 from confuda.cohort.dask_pool import PoolOptions, count_cores
-from confuda.cohort.volumes import find_volumes, make_names
+from confuda.cohort.record import fingerprint, make_failure
+from confuda.cohort.table import write_table
+from confuda.cohort.volumes import find_volumes, list_files, make_names
 from confuda.errors import InputError
+from confuda.io.volume_file import read_volume
 
 
 def test_volumes_are_found_and_labels_and_results_are_not(tmp_path) -> None:
@@ -39,6 +45,79 @@ def test_dicom_series_are_found_one_by_one_and_those_without_images_are_told(tmp
     assert [volume.name for volume in volumes] == ["study-one", "study-two-series1", "study-two-series2"]
     assert [path.name[0] for volume in volumes[1:] for path in volume.series] == ["a"] * 3 + ["b"] * 3
     assert len(said) == 1 and "without images" in said[0]
+
+
+def write_all(folder, uid: str) -> None:
+    write_heart(folder / "p1.nii.gz")
+    write_dicom(folder / "study", uid, "a")
+
+
+def test_folders_that_are_links_are_looked_into_once(tmp_path) -> None:
+    scans, archive = tmp_path / "scans", tmp_path / "archive"
+    write_all(scans, "1.2.3.4")
+    write_all(archive / "p7", "1.2.3.5")
+    (archive / "p7" / "study" / "round").symlink_to(scans)
+    (scans / "linked").symlink_to(archive / "p7")
+    (scans / "again").symlink_to(scans / "study")
+    volumes = find_volumes(scans)
+    assert [volume.relative for volume in volumes] == ["linked/p1.nii.gz", "linked/study", "p1.nii.gz", "study"]
+    assert len(list_files(volumes[1])) == 3
+
+
+def test_slices_in_linked_folders_belong_to_the_volume(tmp_path) -> None:
+    write_dicom(tmp_path / "all", "1.2.3.4", "a")
+    (tmp_path / "series" / "first").mkdir(parents=True)
+    first, *others = sorted((tmp_path / "all").iterdir())
+    first.rename(tmp_path / "series" / "first" / "a")
+    (tmp_path / "series" / "others").symlink_to(tmp_path / "all")
+    assert read_volume(tmp_path / "series").slice_count == 1 + len(others)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="needs a file that cannot be read, even by root")
+def test_a_file_that_cannot_be_read_may_be_a_slice_and_is_told(tmp_path) -> None:
+    write_dicom(tmp_path / "study", "1.2.3.4", "a")
+    (tmp_path / "study" / "a9").symlink_to("/proc/self/mem")
+    said: List[str] = []
+    (volume,) = find_volumes(tmp_path, warn=said.append)
+    assert len(said) == 1 and "1 DICOM files are damaged" in said[0]
+    for path in (tmp_path / "study", volume.path):
+        with pytest.raises(InputError, match="damaged or incomplete"):
+            read_volume(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_among_the_files_is_passed_over(tmp_path) -> None:
+    write_heart(tmp_path / "p1.nii.gz")
+    os.mkfifo(tmp_path / "pipe")
+    program = (
+        "import sys; from pathlib import Path; from confuda.cohort.volumes import find_volumes; "
+        "print(len(find_volumes(Path(sys.argv[1]))))"
+    )
+    done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "1\n"
+
+
+def test_what_a_cohort_writes_into_a_dicom_folder_does_not_change_the_volume(tmp_path) -> None:
+    write_dicom(tmp_path, "1.2.3.4", "a")
+    (volume,) = find_volumes(tmp_path)
+    before = fingerprint(volume)
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "confuda-cohort.json").write_text("{}")
+    (tmp_path / "results" / "results.csv").write_text("case")
+    (tmp_path / ".DS_Store").write_text("view")
+    assert fingerprint(volume) == before and len(before[1]) == 3
+    write_dicom(tmp_path, "1.2.3.4", "b")
+    assert fingerprint(volume) != before
+
+
+def test_no_cell_of_the_table_begins_as_a_formula(tmp_path) -> None:
+    for name in ("=2+3.nii.gz", "+1.nii.gz", "-1.nii.gz", "@SUM(A1).nii.gz", "plain.nii.gz"):
+        write_heart(tmp_path / "in" / name)
+    records = [make_failure(volume, "", "The volume is gone.") for volume in find_volumes(tmp_path / "in")]
+    write_table(tmp_path / "results.csv", records)
+    rows = read_rows(tmp_path)
+    assert not [cell for row in rows for cell in row.values() if cell[:1] in tuple("=+-@")]
+    assert all((tmp_path / "in" / row["volume"]).is_file() for row in rows) and len(rows) == 5
 
 
 def test_names_are_unique_on_every_file_system_and_never_too_long() -> None:

@@ -58,7 +58,7 @@ def make_row(number: int, record: Mapping[str, Any]) -> Dict[str, Any]:
     row: Dict[str, Any] = {
         "case": number,
         "name": record["name"],
-        "volume": record["volume"] or ".",
+        "volume": _write_path(record["volume"] or "."),
         "status": record["status"],
         "flags": ";".join(find_flags(record)),
         "seconds": record.get("seconds", ""),
@@ -76,6 +76,11 @@ def make_row(number: int, record: Mapping[str, Any]) -> Dict[str, Any]:
             value = (summary.get(part) or {}).get(name)
             row[name] = "" if value is None else f"{value:.2f}"
     return row
+
+
+def _write_path(relative: str) -> str:
+    """The same path, never with a first letter for which Excel takes a text for a formula, and runs it."""
+    return f"./{relative}" if relative[0] in "=+-@\t\r\n" else relative
 
 
 def write_table(path: Path, records: Sequence[Mapping[str, Any]]) -> None:

@@ -7,15 +7,16 @@ import os
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from confuda.errors import InputError, UsageError
-from confuda.io.dicom_file import DamagedDicom, starts_as_dicom
+from confuda.io.dicom_file import DamagedDicom, is_unreadable, starts_as_dicom
 from confuda.io.dicom_folder import DIRECTORY_NAME, index_files, may_belong
 from confuda.io.dicom_join import find_stacks
 from confuda.io.dicom_plane import Plane
 from confuda.io.dicom_stacks import DicomStack
 from confuda.io.file_name import SLICER_ENDING, VOLUME_ENDINGS, find_ending, fold_name, is_device
+from confuda.io.folder_walk import walk_folders
 
 _ENDINGS = tuple(ending for ending in VOLUME_ENDINGS if ending != ".img")
 """Without that of voxels whose header lies beside them."""
@@ -76,18 +77,17 @@ def find_volumes(
     def complain(error: OSError) -> None:
         warn(f"A folder could not be looked into and was left out ({error.strerror}): {error.filename}")
 
-    for here, folders, files in os.walk(folder, onerror=complain):
+    for place, folders, files in walk_folders(folder, complain):
         if MARKER_NAME in files:
             folders.clear()
             continue
         folders[:] = _keep_usable(folders, warn)
-        place = Path(here)
         names = _keep_usable(files, warn)
         holds_labels = place != folder and LABEL_FOLDER.fullmatch(place.name) is not None
         for name in names:
             path = place / name
             if not name.lower().endswith(_ENDINGS):
-                if starts_as_dicom(path) and name.upper() != DIRECTORY_NAME:
+                if name.upper() != DIRECTORY_NAME and (starts_as_dicom(path) or is_unreadable(path)):
                     dicom.append(path)
             elif holds_labels or is_label_file(name):
                 labels += 1
@@ -149,7 +149,7 @@ def make_names(relatives: Sequence[str]) -> List[str]:
     tells them apart. So it is with a name that Windows takes for a device.
     """
     plain = [
-        re.sub(r"[^\w.+-]+", "_", strip_ending(text).replace("/", "-")).strip(".-") or "volume" for text in relatives
+        re.sub(r"[^\w.+-]+", "_", strip_ending(text).replace("/", "-")).strip(".+-") or "volume" for text in relatives
     ]
     count: Dict[str, int] = {}
     for name in plain:
@@ -188,15 +188,25 @@ def _name_below_common_folder(places: Sequence[Path]) -> List[str]:
 
 
 def list_files(volume: CohortVolume) -> List[Path]:
-    """The files that the volume consists of."""
+    """The files that the volume consists of, as far as their names tell."""
     if volume.series:
         return sorted(volume.series)
     if volume.path.is_dir():
-        return sorted(path for path in volume.path.rglob("*") if path.is_file())
+        return sorted(_list_below(volume.path))
     if volume.path.name.lower().endswith((".mhd", ".nhdr", ".hdr")):
         stem = volume.path.name.rsplit(".", 1)[0]
         return sorted(path for path in volume.path.parent.glob(f"{glob.escape(stem)}.*") if path.is_file())
     return [volume.path]
+
+
+def _list_below(folder: Path) -> Iterator[Path]:
+    """Without hidden files and what cohorts wrote: these change, and the volume does not."""
+    for here, folders, files in walk_folders(folder, lambda error: None):
+        if MARKER_NAME in files:
+            folders.clear()
+            continue
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (here / name for name in files if not name.startswith(".") and os.path.isfile(here / name))
 
 
 def find_dicom_volumes(folder: Path, paths: Sequence[Path], warn: Callable[[str], None]) -> List[CohortVolume]:
@@ -227,8 +237,10 @@ def find_dicom_volumes(folder: Path, paths: Sequence[Path], warn: Callable[[str]
     places = [volume.path for volume in volumes]
     dicom_below = {place: [path for path in paths if place in path.parents] for place in set(places)}
     result, numbers = [], dict.fromkeys(places, 0)
+    known = set(paths)
     for volume in volumes:
-        if volume.number is None and set(volume.series) == set(dicom_below[volume.path]):
+        is_alone = volume.number is None and set(volume.series) == set(dicom_below[volume.path])
+        if is_alone and not _leads_elsewhere(volume.path, known):
             result.append(volume._replace(series=()))
             continue
         numbers[volume.path] += 1
@@ -237,6 +249,11 @@ def find_dicom_volumes(folder: Path, paths: Sequence[Path], warn: Callable[[str]
             volume = volume._replace(relative=relative)
         result.append(volume)
     return result
+
+
+def _leads_elsewhere(folder: Path, known: Set[Path]) -> bool:
+    """Whether DICOM files lie below that are none of ``known``: a link may lead back to those of other volumes."""
+    return any(path not in known and starts_as_dicom(path) for path in _list_below(folder))
 
 
 def _make_volume(stack: DicomStack, damaged: Sequence[DamagedDicom], folder: Path) -> CohortVolume:

@@ -76,14 +76,28 @@ def import_pydicom() -> Any:
 def starts_as_dicom(path: Path) -> bool:
     """Whether the file has DICOM's mark behind the preamble, or starts as a data set without one does.
 
-    False where it cannot be opened.
+    False where it cannot be opened, and of what is no ordinary file: reading a pipe never ends.
     """
+    if not os.path.isfile(path):
+        return False
     try:
         with open(path, "rb") as file:
             start = file.read(PREAMBLE_BYTES + len(MAGIC))
     except OSError:
         return False
     return start[PREAMBLE_BYTES:] == MAGIC or _starts_without_preamble(start)
+
+
+def is_unreadable(path: Path) -> bool:
+    """Whether there is an ordinary file whose content cannot be had: a right is missing, or the disk is damaged."""
+    if not os.path.isfile(path):
+        return False
+    try:
+        with open(path, "rb") as file:
+            file.read(1)
+    except OSError:
+        return True
+    return False
 
 
 def _starts_without_preamble(start: bytes) -> bool:

@@ -10,12 +10,13 @@ import SimpleITK as sitk
 
 from confuda.errors import InputError
 from confuda.imaging.parallel_slices import find_normal
-from confuda.io.dicom_file import DamagedDicom, import_pydicom, starts_as_dicom
+from confuda.io.dicom_file import DamagedDicom, import_pydicom, is_unreadable, starts_as_dicom
 from confuda.io.dicom_join import find_stacks
 from confuda.io.dicom_pixels import read_pixels
 from confuda.io.dicom_plane import FRAME_ORDER, PIXEL_SPACING, Plane, read_planes
 from confuda.io.dicom_stacks import DicomStack
 from confuda.io.file_name import explain_name, is_text
+from confuda.io.folder_walk import walk_folders
 from confuda.io.memory import check_memory
 
 DIRECTORY_NAME = "DICOMDIR"
@@ -46,6 +47,9 @@ def index_files(paths: Sequence[Path]) -> DicomFiles:
     without = 0
     for path in paths:
         if not starts_as_dicom(path):
+            if is_unreadable(path):
+                # It may be a slice, which must not be missing without a word.
+                damaged.append(DamagedDicom(path))
             continue
         import_pydicom()
         try:
@@ -69,13 +73,12 @@ def list_files_below(folder: Path) -> List[Path]:
         raise InputError(f"{error.filename} cannot be opened: {error.strerror}.") from error
 
     paths = []
-    for here, folders, files in os.walk(folder, onerror=complain):
-        folders.sort()
-        for name in sorted(files):
+    for here, _, files in walk_folders(folder, complain):
+        for name in files:
             if not is_text(name):
                 raise InputError(f"{folder} holds a file with {explain_name(name)}.")
-            if name.upper() != DIRECTORY_NAME and os.path.isfile(os.path.join(here, name)):
-                paths.append(Path(here) / name)
+            if name.upper() != DIRECTORY_NAME and os.path.isfile(here / name):
+                paths.append(here / name)
     return paths
 
 
