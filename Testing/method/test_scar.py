@@ -12,6 +12,7 @@ from confuda.errors import InputError, UsageError
 from confuda.io.segmentation_file import read_segmentation
 from confuda.labels import LV, MYO, RV
 from confuda.measure.scar import find_remote_muscle, measure_scar, parse_scar_method
+from confuda.measure.wall import measure_wall
 from confuda.training.sample import find_scar
 
 SAMPLES = SAMPLE.parent
@@ -48,6 +49,25 @@ class Heart:
         volume = sitk.GetImageFromArray(self.values.astype(np.float32))
         volume.CopyInformation(labels)
         return measure_scar(volume, labels, 2, method)
+
+
+def test_segments_of_which_nothing_is_marked_are_not_given() -> None:
+    """Of the base but a piece is marked, in fewer than half of its segments."""
+    heart = Heart()
+    base = np.zeros(heart.labels.shape, bool)
+    base[1:4] = True
+    heart.labels[base & heart.muscle & ((heart.turned < 10) | (heart.turned > 50))] = 0
+    scar = heart.measure(FIVE_SD)
+    assert set(scar.segments) & set(range(1, 7)) == {1, 2}
+    json.dumps(scar.describe(), allow_nan=False)
+    wall = measure_wall(heart.phantom.make_image(), 2).describe()
+    assert [part["segment"] for part in wall["not_given"]] == [3, 4, 5, 6]
+    assert {part["reason"] for part in wall["not_given"]} == {"no muscle is marked there"}
+
+
+@pytest.mark.parametrize("value", [0.1, 1e20])
+def test_muscle_of_one_value_is_remote_muscle_without_spread(value) -> None:
+    assert find_remote_muscle(np.full(4321, value)) == (value, 0.0)
 
 
 @pytest.mark.parametrize("method", [FWHM, FIVE_SD])

@@ -195,7 +195,8 @@ def _find_missing(segments: np.ndarray, axes: HeartAxes) -> Dict[int, str]:
     for level, around in _AROUND.items():
         level_counts = counts[list(around)]
         if level_counts.any():
-            few = [segment for segment in around if counts[segment] < LEAST_SHARE * np.median(level_counts)]
+            least = max(1.0, LEAST_SHARE * np.median(level_counts))
+            few = [segment for segment in around if counts[segment] < least]
             missing.update(dict.fromkeys(few, "no muscle is marked there"))
         elif level == BASAL and ends[0]:
             missing.update(dict.fromkeys(around, "the volume ends before the base"))

@@ -200,9 +200,10 @@ def measure_scar(volume: sitk.Image, labelmap: sitk.Image, slice_axis: int, meth
 def find_remote_muscle(values: np.ndarray) -> Tuple[float, float]:
     """Mean and standard deviation of remote muscle, from the grey values of muscle (N,): the lowest peak that is at
     least half as high as the highest one, and the spread below it."""
+    # Of equal values the standard deviation may be above 0 by rounding.
+    if values.min() == values.max():
+        return float(values[0]), 0.0
     spread = float(values.std())
-    if spread == 0 or len(values) < 2:
-        return float(np.median(values)), 0.0
     width = 0.9 * spread * len(values) ** -0.2  # Silverman's rule.
     # Of narrow bins, not of each value: a fine volume has hundreds of thousands.
     counts, edges = np.histogram(values, BINS)
