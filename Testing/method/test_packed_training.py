@@ -164,6 +164,43 @@ def test_settings_that_no_packed_run_has_are_refused(slices, tmp_path, capsys, s
     assert word in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
+def test_a_new_run_does_not_replace_an_earlier_one(slices, toy_acdc, tmp_path, capsys) -> None:
+    for name in ("segmenter", "rain"):
+        (tmp_path / f"{name}-checkpoint.safetensors").write_bytes(b"hours of work")
+    assert train(slices, tmp_path) == 2
+    for what in ("segmenter", "rain", "all"):
+        assert main(["train", what, "--data", str(toy_acdc), "-o", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.count("holds a training already, which would be lost: give --resume") == 4
+    for name in ("segmenter", "rain"):
+        assert (tmp_path / f"{name}-checkpoint.safetensors").read_bytes() == b"hours of work"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_damaged_checkpoint_is_refused_in_one_sentence(slices, toy_acdc, tmp_path, capsys) -> None:
+    (tmp_path / CHECKPOINT).write_bytes(b"hours of work")
+    assert train(slices, tmp_path, "--resume") == 3
+    assert main(["train", "segmenter", "--data", str(toy_acdc), "-o", str(tmp_path), "--resume"]) == 3
+    assert capsys.readouterr().err.count("is damaged, or none") == 2
+
+
+@pytest.mark.parametrize("what", ["segmenter", "rain", "all", "pack"])
+def test_no_training_takes_no_thread(what, toy_acdc, tmp_path, capsys) -> None:
+    output = tmp_path / "out"
+    assert main(["train", what, "--data", str(toy_acdc), "-o", str(output), "--threads", "0"]) == 2
+    assert "--threads takes a number of at least 1" in capsys.readouterr().err and not output.exists()
+
+
+@pytest.mark.parametrize(
+    "text, says", [("[1]", "no JSON object"), ("{'a': 1}", "is no JSON"), (None, "cannot be read")]
+)
+def test_scores_that_are_none_are_refused_in_one_sentence(text, says, toy_acdc, tmp_path, capsys) -> None:
+    if text is not None:
+        (tmp_path / "scores.json").write_text(text)
+    command = ["bundle", "build", "--training", str(tmp_path), "--data", str(toy_acdc), "-o", str(tmp_path / "bundle")]
+    assert main([*command, "--scores", str(tmp_path / "scores.json")]) == 3
+    assert says in capsys.readouterr().err
+
+
 def test_packed_options_belong_to_the_segmenter(slices, toy_acdc, tmp_path, capsys) -> None:
     assert main(["train", "rain", "--packed", str(slices), "-o", str(tmp_path / "run")]) == 2
     assert train(slices, tmp_path / "run", "--data", str(toy_acdc)) == 2

@@ -2,10 +2,11 @@
 
 import argparse
 import json
-from typing import Any
+from pathlib import Path
+from typing import Any, Dict
 
 from confuda.app.terminal import report_line
-from confuda.errors import UsageError
+from confuda.errors import InputError, UsageError
 
 
 def _read_launch(arguments: argparse.Namespace) -> Any:
@@ -15,6 +16,8 @@ def _read_launch(arguments: argparse.Namespace) -> Any:
 
 
 def run_train(arguments: argparse.Namespace) -> int:
+    if arguments.threads is not None and arguments.threads < 1:
+        raise UsageError("--threads takes a number of at least 1.")
     if arguments.packed is not None or arguments.what == "pack":
         return _run_packed(arguments)
     if len(arguments.data) != 1:
@@ -80,7 +83,7 @@ def run_bundle_build(arguments: argparse.Namespace) -> int:
     segmenter, rain = arguments.segmenter or arguments.training, arguments.rain or arguments.training
     if segmenter is None or rain is None:
         raise UsageError("A bundle is made of two trainings: give --training, or --segmenter and --rain.")
-    scores = json.loads(arguments.scores.read_text(encoding="utf-8")) if arguments.scores else {}
+    scores = _read_scores(arguments.scores) if arguments.scores else {}
     build_bundle(
         segmenter,
         rain,
@@ -95,6 +98,18 @@ def run_bundle_build(arguments: argparse.Namespace) -> int:
     )
     print(arguments.output)
     return 0
+
+
+def _read_scores(path: Path) -> Dict[str, Any]:
+    try:
+        scores = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is no JSON: give the scores as one JSON object.") from error
+    if not isinstance(scores, dict):
+        raise InputError(f"{path} holds no JSON object: give the scores as one.")
+    return scores
 
 
 def run_bundle_show(arguments: argparse.Namespace) -> int:

@@ -121,10 +121,13 @@ def load_checkpoint(path: Path) -> Tuple[Dict[str, Tensor], Dict[str, Any]]:
     """Tensors and record of :func:`save_checkpoint`.
 
     Raises:
-        InputError: where there is no checkpoint.
+        InputError: where there is no checkpoint, or a damaged one.
     """
     if not path.exists():
         raise InputError(f"No checkpoint to resume from: expected {path}.")
-    with safe_open(str(path), framework="pt") as stored:
-        record = json.loads(stored.metadata()["record"])
-        return {name: stored.get_tensor(name) for name in stored.keys()}, record
+    try:
+        with safe_open(str(path), framework="pt") as stored:
+            record = json.loads(stored.metadata()["record"])
+            return {name: stored.get_tensor(name) for name in stored.keys()}, record
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"The checkpoint {path} is damaged, or none: train anew into another folder.") from error

@@ -18,7 +18,7 @@ from confuda.training.launch import LaunchOptions
 from confuda.training.packed_segmenter import PackedSettings
 from confuda.training.processes import Team
 from confuda.training.rain import RainSettings, train_rain
-from confuda.training.run import name_checkpoint
+from confuda.training.run import check_new_run, name_checkpoint
 from confuda.training.segmenter import SegmenterSettings, train_segmenter
 from confuda.training.source_record import SourceRecord, agree_on_source, write_source_record
 
@@ -96,13 +96,16 @@ def run_training(what: str, order: TrainingOrder) -> None:
     """Train ``what`` ("rain" or "segmenter").
 
     Raises:
-        UsageError: if there is a ``start`` for RAIN, or one that does not fit the settings.
+        UsageError: if there is a ``start`` for RAIN, or one that does not fit the settings, or a checkpoint that a new
+            run would replace.
     """
     output, values, resume, report = order.output, order.values, order.resume, order.report
     kind: Type[Any] = RainSettings if what == rain_training.RUN_NAME else SegmenterSettings
     if resume:
         _, record = load_checkpoint(name_checkpoint(output, what))
         values = {**record["settings"], **values}
+    else:
+        check_new_run(output, what)
     settings = make_training_settings(kind, values)
     network = None
     if order.start is not None and not resume:
@@ -133,6 +136,8 @@ def run_both_trainings(order: TrainingOrder) -> None:
     Settings go where their names are known (:func:`pick_values`). With ``resume`` each goes on from its checkpoint,
     and begins where it has none.
     """
+    if not order.resume:
+        check_new_run(order.output, *KINDS)
     wanted = {what: pick_values(what, order.values) for what in KINDS}
     for what, kind in KINDS.items():
         settings = make_training_settings(kind, wanted[what])

@@ -12,8 +12,9 @@ from confuda.device import choose_device
 from confuda.errors import InputError, UsageError
 from confuda.networks.drunet import DOWNSAMPLING, LEVELS, DRUNet
 from confuda.training.command import make_training_settings
-from confuda.training.packed_segmenter import PackedSettings, PackedTraining, load_averaged
+from confuda.training.packed_segmenter import RUN_NAME, PackedSettings, PackedTraining, load_averaged
 from confuda.training.packed_slices import PackSource, pack_sources, read_pack, write_pack
+from confuda.training.run import check_new_run
 
 PACK_SPACING_MM = 1.25
 PACK_WINDOW = 208
@@ -97,6 +98,7 @@ def run_packed_training(
         settings = make_packed_settings({**dataclasses.asdict(settings), **values})
     else:
         settings = make_packed_settings(values)
+        check_new_run(output, RUN_NAME)
     if start is not None and not resume:
         network = _load_start(start, settings)
     place, warning = choose_device(device)

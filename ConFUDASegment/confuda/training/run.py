@@ -8,6 +8,7 @@ from typing import Any, Callable, Dict, Iterator, Mapping, Optional
 
 import torch
 
+from confuda.errors import UsageError
 from confuda.io.atomic import remove_left_drafts
 from confuda.training.checkpoint import (
     flatten_optimizer,
@@ -25,6 +26,18 @@ from confuda.training.processes import SingleProcess
 def name_checkpoint(folder: Path, name: str) -> Path:
     """Where the run ``name`` in ``folder`` keeps its checkpoint."""
     return folder / f"{name}-checkpoint.safetensors"
+
+
+def check_new_run(folder: Path, *names: str) -> None:
+    """Make sure that a new run replaces no checkpoint: hours of work would be lost with it.
+
+    Raises:
+        UsageError: if ``folder`` holds one of a run of ``names``.
+    """
+    if any(name_checkpoint(folder, name).exists() for name in names):
+        raise UsageError(
+            f"{folder} holds a training already, which would be lost: give --resume to go on, or another folder."
+        )
 
 
 class TrainingRun:
