@@ -64,6 +64,13 @@ def test_the_volume_is_not_overwritten_by_what_lies_beside_the_output(option, en
     assert volume.read_bytes() == b"x"
 
 
+def test_an_output_that_is_a_folder_is_refused_before_any_work(tmp_path, capsys) -> None:
+    (tmp_path / "LGE.nrrd").write_bytes(b"no image, which nobody comes to see")
+    (tmp_path / "LGE.seg.nrrd").mkdir()
+    assert main(["adapt", str(tmp_path / "LGE.nrrd"), "-o", str(tmp_path / "LGE.seg.nrrd")]) == 3
+    assert "it is a folder" in capsys.readouterr().err
+
+
 def test_a_pattern_that_the_shell_left_becomes_its_files_in_order(tmp_path) -> None:
     for name in ("b.nrrd", "a.nrrd", "c.txt", "d[1].nrrd"):
         (tmp_path / name).touch()

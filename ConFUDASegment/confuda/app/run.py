@@ -95,6 +95,8 @@ def check_job(job: Job) -> List[str]:
             raise UsageError(f"The {what} would overwrite the volume: give the output another name.")
     if not os.path.isdir(output.parent):
         raise InputError(f"Cannot write {output}: the folder {output.parent} does not exist.")
+    if os.path.isdir(output):
+        raise InputError(f"Cannot write {output}: it is a folder.")
     check_places(job.volume, output, job.report, job.uncertainty)
     if job.csv is not None:
         _check_table(job, Path(job.csv))
