@@ -52,6 +52,17 @@ def test_a_sequence_holds_the_frames_as_a_list(tmp_path, kind) -> None:
     assert np.allclose(read.GetSpacing(), frames[0].GetSpacing())
 
 
+@pytest.mark.parametrize("name", ["cine.seq.nrrd", "cine.nii.gz"])
+def test_a_frame_may_be_chosen_by_a_number_of_numpys(tmp_path, name) -> None:
+    random = np.random.default_rng(0).integers(0, 900, (3, 5, 30, 40)).astype(np.int16)
+    frames = [sitk.GetImageFromArray(voxels) for voxels in random]
+    for frame in frames:
+        frame.SetSpacing((1.25, 1.5, 8.0))
+    path = write_cine(frames, tmp_path / name)
+    for number in (np.int64(1), np.uint8(2)):
+        assert np.array_equal(sitk.GetArrayFromImage(read_volume(path, frame=number).image), random[number])
+
+
 def test_the_same_cine_gives_the_same_bytes(tmp_path) -> None:
     first, second = (write_cine(make_frames(), tmp_path / f"{name}.seq.nrrd").read_bytes() for name in "ab")
     assert first == second

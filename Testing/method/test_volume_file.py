@@ -1,8 +1,10 @@
 """What can be segmented is read with its geometry; what cannot is refused in one sentence that says what to do."""
 
+import logging
 import os
 import re
 import sys
+import warnings
 import zlib
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import SimpleITK as sitk
 
 from confuda.errors import InputError
+from confuda.io.dicom_file import keep_pydicom_quiet
 from confuda.io.itk_silence import keep_itk_quiet
 from confuda.io.volume_file import read_image, read_volume
 
@@ -185,15 +188,32 @@ def test_refusing_a_file_leaves_the_standard_error_empty(tmp_path, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_threads_that_leave_in_another_order_than_they_came_give_the_standard_error_back(capfd):
-    first, second = keep_itk_quiet(), keep_itk_quiet()
+def enter_and_leave(keep_quiet, between):
+    """As two threads do of which the first one leaves first."""
+    first, second = keep_quiet(), keep_quiet()
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)
-    os.write(2, b"not shown")
+    between()
     second.__exit__(None, None, None)
+
+
+def test_threads_that_leave_in_another_order_than_they_came_give_the_standard_error_back(capfd):
+    enter_and_leave(keep_itk_quiet, lambda: os.write(2, b"not shown"))
     os.write(2, b"shown")
     assert capfd.readouterr().err == "shown"
+
+
+def test_threads_that_leave_in_another_order_than_they_came_give_warnings_back(caplog):
+    def warn():
+        warnings.warn("a value", UserWarning, stacklevel=2)
+        logging.getLogger("pydicom").warning("a value")
+
+    enter_and_leave(keep_pydicom_quiet, warn)
+    assert not caplog.records
+    with pytest.warns(UserWarning, match="a value"):
+        warn()
+    assert [record.message for record in caplog.records] == ["a value"]
 
 
 def test_a_packed_volume_is_not_mistaken_for_the_unpacked_one_beside_it(tmp_path):

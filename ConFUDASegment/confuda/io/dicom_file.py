@@ -9,9 +9,10 @@ import os
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Iterator, List, Optional, Tuple
+from typing import Any, ContextManager, Iterator, List, Optional, Tuple
 
 from confuda.errors import UsageError
+from confuda.io.process_state import ProcessState
 
 PREAMBLE_BYTES = 128
 MAGIC = b"DICM"
@@ -44,9 +45,13 @@ class DamagedDicom(Exception):
         self.series = series
 
 
-@contextmanager
-def keep_pydicom_quiet() -> Iterator[None]:
+def keep_pydicom_quiet() -> ContextManager[None]:
     """No warning and no log entry of pydicom or highdicom reaches the console meanwhile."""
+    return _SILENCE.hold()
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
     before = [logger.disabled for logger in loggers]
     with warnings.catch_warnings():
@@ -58,6 +63,9 @@ def keep_pydicom_quiet() -> Iterator[None]:
         finally:
             for logger, disabled in zip(loggers, before):
                 logger.disabled = disabled
+
+
+_SILENCE = ProcessState(_silence)
 
 
 def import_pydicom() -> Any:

@@ -162,7 +162,7 @@ def _read_chosen(reader: sitk.ImageFileReader, choose: ChooseFrames) -> List[sit
     if is_list and not reader.HasMetaDataKey(SEGMENT_KEY):
         numbers = choose(reader.GetNumberOfComponents())
         image = reader.Execute()
-        frames = [sitk.VectorIndexSelectionCast(image, number) for number in numbers]
+        frames = [sitk.VectorIndexSelectionCast(image, int(number)) for number in numbers]
         for frame in frames:
             for key in image.GetMetaDataKeys():
                 frame.SetMetaData(key, image.GetMetaData(key))
