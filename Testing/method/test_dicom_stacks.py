@@ -78,6 +78,12 @@ def test_a_whole_slope_and_intercept_keep_whole_numbers(tmp_path):
     check_same(volume, sitk.Cast(make_image(), sitk.sitkInt32) * 2 - 1024)
 
 
+def test_a_whole_slope_too_large_for_whole_numbers_of_32_bits_turns_nothing_negative(tmp_path):
+    write_series(tmp_path, make_image(), RescaleSlope="10000000", RescaleIntercept="0")
+    expected = sitk.GetArrayFromImage(make_image()) * 1e7
+    np.testing.assert_allclose(sitk.GetArrayFromImage(read_volume(tmp_path).image), expected, rtol=1e-6)
+
+
 def test_one_series_per_slice_is_stacked_and_said_so(tmp_path):
     image = make_image()
     write_slice_series(tmp_path, image, SeriesDescription="LGE_SAX_PSIR")

@@ -100,7 +100,9 @@ def _scale(frame: np.ndarray, plane: Plane, common: Optional[Tuple[int, int]]) -
     if common is None or frame.dtype.kind == "f":
         return (frame * plane.slope + plane.intercept).astype(np.float32)
     slope, intercept = common
-    return (frame.astype(np.int64) * slope + intercept).astype(np.int32)
+    values = frame.astype(np.int64) * slope + intercept
+    fits = np.iinfo(np.int32).min <= values.min() and values.max() <= np.iinfo(np.int32).max
+    return values.astype(np.int32 if fits else np.float32)
 
 
 def _keep_stored_bits(frame: np.ndarray, header: Any) -> np.ndarray:
