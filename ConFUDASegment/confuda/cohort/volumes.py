@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
@@ -17,6 +18,7 @@ from confuda.io.dicom_plane import Plane
 from confuda.io.dicom_stacks import DicomStack
 from confuda.io.file_name import SLICER_ENDING, VOLUME_ENDINGS, find_ending, fold_name, is_device
 from confuda.io.folder_walk import walk_folders
+from confuda.io.image_file import find_voxels
 
 _ENDINGS = tuple(ending for ending in VOLUME_ENDINGS if ending != ".img")
 """Without that of voxels whose header lies beside them."""
@@ -195,7 +197,10 @@ def list_files(volume: CohortVolume) -> List[Path]:
         return sorted(_list_below(volume.path))
     if volume.path.name.lower().endswith((".mhd", ".nhdr", ".hdr")):
         stem = volume.path.name.rsplit(".", 1)[0]
-        return sorted(path for path in volume.path.parent.glob(f"{glob.escape(stem)}.*") if path.is_file())
+        beside = {path for path in volume.path.parent.glob(f"{glob.escape(stem)}.*") if path.is_file()}
+        with suppress(InputError):  # It is refused when it is read.
+            beside.add(find_voxels(volume.path))
+        return sorted(beside)
     return [volume.path]
 
 

@@ -56,7 +56,7 @@ def read_frames(path: Path, choose: ChooseFrames, is_spacing_given: bool = False
         MemoryExhausted: if its voxels do not fit into this machine's memory.
     """
     _check_place(path)
-    voxels = _find_voxels(path)
+    voxels = find_voxels(path)
     with keep_itk_quiet(), any_letters(), make_readable(path) as readable:
         reader = sitk.ImageFileReader()
         reader.SetFileName(str(readable))
@@ -115,7 +115,7 @@ def _check_place(path: Path) -> None:
         raise InputError(f"{path} is no ordinary file: give an image file.")
 
 
-def _find_voxels(path: Path) -> Path:
+def find_voxels(path: Path) -> Path:
     """The file of the voxels: the file itself, or the one beside a header.
 
     A header from elsewhere could name any file, and reading a pipe never ends.
