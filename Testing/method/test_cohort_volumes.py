@@ -10,7 +10,9 @@ import pytest
 from Testing.method.toy_cohort import read_rows, strip_pictures, write_dicom, write_heart
 
 from confuda.app.cli import main
+from confuda.cohort.command import remove_drafts
 from confuda.cohort.dask_pool import PoolOptions, count_cores
+from confuda.cohort.failure import remove_logs
 from confuda.cohort.record import fingerprint, make_failure
 from confuda.cohort.table import write_table
 from confuda.cohort.volumes import find_volumes, list_files, make_names
@@ -108,6 +110,29 @@ def test_what_a_cohort_writes_into_a_dicom_folder_does_not_change_the_volume(tmp
     assert fingerprint(volume) == before and len(before[1]) == 3
     write_dicom(tmp_path, "1.2.3.4", "b")
     assert fingerprint(volume) != before
+
+
+def test_voxels_of_any_name_beside_a_header_belong_to_the_volume(tmp_path) -> None:
+    write_heart(tmp_path / "heart.mhd")
+    (tmp_path / "heart.raw").rename(tmp_path / "voxels.bin")
+    header = tmp_path / "heart.mhd"
+    header.write_text(header.read_text().replace("heart.raw", "voxels.bin"))
+    (volume,) = find_volumes(tmp_path)
+    before = fingerprint(volume)
+    os.utime(tmp_path / "voxels.bin", ns=(1, 1))
+    assert [path.name for path in list_files(volume)] == ["heart.mhd", "voxels.bin"] and fingerprint(volume) != before
+
+
+def test_only_what_a_cohort_wrote_itself_is_removed_before_a_run(tmp_path) -> None:
+    own = [".adapted-bundle-former/bundle.json", "logs/case-00001.log"]
+    others = [".adapted-bundle-backup/bundle.json", "logs/case-notes.log"]
+    for name in (*own, *others):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    remove_drafts(tmp_path)
+    remove_logs(tmp_path)
+    assert not any((tmp_path / name).exists() for name in own)
+    assert all((tmp_path / name).exists() for name in others)
 
 
 def test_no_cell_of_the_table_begins_as_a_formula(tmp_path) -> None:

@@ -34,7 +34,7 @@ from confuda.cohort.record import (
 from confuda.cohort.table import find_flags, write_table
 from confuda.cohort.volumes import MARKER_NAME, CohortVolume, find_volumes
 from confuda.errors import InputError, UsageError
-from confuda.io.atomic import remove_left_drafts, write_text
+from confuda.io.atomic import name_former, remove_left_drafts, write_text
 from confuda.io.lock import hold_lock
 
 TABLE_NAME = "results.csv"
@@ -113,7 +113,7 @@ def run_cohort(options: CohortOptions, report: Callable[[str], None]) -> CohortR
     with hold_lock(options.output / LOCK_NAME) as ours:
         if not ours:
             raise InputError(f"Another cohort is being written to {options.output}: wait for its end.")
-        _remove_drafts(options.output)
+        remove_drafts(options.output)
         remove_logs(options.output)
         return _Cohort(options, volumes, report, began).execute()
 
@@ -132,12 +132,11 @@ def _make_folders(output: Path) -> None:
         raise InputError(f"The folder {output} cannot be made or written to: {error.strerror}.") from error
 
 
-def _remove_drafts(output: Path) -> None:
+def remove_drafts(output: Path) -> None:
     """What a run that was killed left half written; the lock says that nobody writes it now."""
     for folder in (output, output / "segmentations", output / "cases"):
         remove_left_drafts(folder)
-    for path in output.glob(f".{ADAPTED_NAME}-*"):
-        shutil.rmtree(path, ignore_errors=True)
+    shutil.rmtree(name_former(output / ADAPTED_NAME), ignore_errors=True)
 
 
 class _LatePool:

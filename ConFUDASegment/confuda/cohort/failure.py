@@ -113,4 +113,5 @@ def write_log(
 def remove_logs(output: Path) -> None:
     """Those of an earlier run: its failed cases are tried anew, and may have other numbers now."""
     for path in (output / LOGS_NAME).glob("case-*.log"):
-        path.unlink(missing_ok=True)
+        if re.fullmatch(r"case-\d+", path.stem):
+            path.unlink(missing_ok=True)

@@ -199,7 +199,7 @@ def _put_in_place(draft: Path, folder: Path) -> None:
         _rename(draft, folder)
     elif not _exchange(draft, folder):
         # In two steps, then; if the second one fails, the first is undone.
-        former = folder.with_name(f".{folder.name}-former")
+        former = name_former(folder)
         # One that a killed process left behind the whole folder would be in the way for good.
         shutil.rmtree(former, ignore_errors=True)
         _rename(folder, former)
@@ -209,6 +209,11 @@ def _put_in_place(draft: Path, folder: Path) -> None:
             _rename(former, folder)
             raise
         shutil.rmtree(former, ignore_errors=True)
+
+
+def name_former(folder: Path) -> Path:
+    """Where a folder is while another one takes its place, on systems that cannot exchange two."""
+    return folder.with_name(f".{folder.name}-former")
 
 
 def _exchange(one: Path, other: Path) -> bool:
