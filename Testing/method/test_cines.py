@@ -9,6 +9,7 @@ from Testing.method.test_dicom_stacks import check_refused, check_same
 from Testing.scanner_files import Study, make_enhanced, make_image, save, write_cine, write_series
 
 from confuda.errors import UsageError
+from confuda.io.cine_file import write_cine as write_frames
 from confuda.io.volume_file import read_cine, read_volume
 
 
@@ -127,3 +128,12 @@ def test_a_series_is_chosen_of_dicom_only(tmp_path):
     sitk.WriteImage(make_image(), str(tmp_path / "volume.nrrd"))
     with pytest.raises(UsageError, match="no DICOM"):
         read_volume(tmp_path / "volume.nrrd", series=1)
+
+
+def test_places_that_differ_by_rounding_give_frames_on_one_grid(tmp_path, frames):
+    for number, frame in enumerate(frames):
+        frame.SetOrigin(np.add(frame.GetOrigin(), 0.005 * number).tolist())
+    cine = read_cine(write_cine(tmp_path / "cine", frames))
+    check_cine(cine, frames)
+    assert all(image.IsSameImageGeometryAs(cine.frames[0]) for image in cine.frames)
+    write_frames(cine.frames, tmp_path / "cine.seq.nrrd")

@@ -146,6 +146,9 @@ def _read_dicom(
     images, warnings = [], list(source.notes)
     for planes in phases:
         image, more = read_planes_as_volume(planes, path, spacing_mm)
+        if images:
+            # Places that were taken for the same may differ in their last digits, and frames lie on one grid.
+            image.CopyInformation(images[0])
         images.append(image)
         warnings += [warning for warning in more if warning not in warnings]
     return images, source.stack.times_ms, warnings
