@@ -143,7 +143,8 @@ def _read_dicom(
         raise InputError(f"{path} cannot be opened: permission denied.")
     source = find_source(path, series, prefer_cine=is_cine or frame is not None)
     phases = source.stack.phases if is_cine else [choose_phase(source.stack, frame, path)]
-    images, warnings = [], list(source.notes)
+    images: List[sitk.Image] = []
+    warnings = list(source.notes)
     for planes in phases:
         image, more = read_planes_as_volume(planes, path, spacing_mm)
         if images:
