@@ -64,6 +64,15 @@ def test_the_volume_is_not_overwritten_by_what_lies_beside_the_output(option, en
     assert volume.read_bytes() == b"x"
 
 
+def test_no_two_outputs_have_one_name(tmp_path, capsys) -> None:
+    volume, output, wall = (tmp_path / name for name in ("LGE.nrrd", "heart.nii.gz", "heart-wall.nii.gz"))
+    volume.write_bytes(b"no image, which nobody comes to see")
+    assert main(["adapt", str(volume), "-o", str(output), "--wall", "--uncertainty", str(wall)]) == 2
+    assert "heart-wall.nii.gz would be written twice" in capsys.readouterr().err
+    assert main(["adapt", str(volume), "-o", str(output), "--wall", "--uncertainty", str(output)]) == 2
+    assert "The uncertainty would overwrite the segmentation" in capsys.readouterr().err
+
+
 def test_an_output_that_is_a_folder_is_refused_before_any_work(tmp_path, capsys) -> None:
     (tmp_path / "LGE.nrrd").write_bytes(b"no image, which nobody comes to see")
     (tmp_path / "LGE.seg.nrrd").mkdir()

@@ -3,6 +3,7 @@
 
 import os
 import time
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
@@ -98,6 +99,10 @@ def check_job(job: Job) -> List[str]:
     if os.path.isdir(output):
         raise InputError(f"Cannot write {output}: it is a folder.")
     check_places(job.volume, output, job.report, job.uncertainty)
+    named = [] if job.uncertainty is None else [Path(job.uncertainty)]
+    for first, second in combinations([*list_labels_written(job), *named], 2):
+        if is_same_file(first, second):
+            raise UsageError(f"{first} would be written twice: give each output a name of its own.")
     if job.csv is not None:
         _check_table(job, Path(job.csv))
     if job.save_bundle is not None:
