@@ -1,7 +1,6 @@
 """What the documents say of formulas, settings, figures and versions is what the code and the measurements say."""
 
 import ast
-import csv
 import dataclasses
 import json
 import re
@@ -9,6 +8,7 @@ import statistics
 from pathlib import Path
 
 import pytest
+from Testing.packaging.case_tables import read_rows
 from Testing.packaging.description import REPOSITORY, cmake_value
 from Testing.packaging.documents import read_inline_code
 
@@ -86,7 +86,7 @@ def test_figures_of_the_limits_page_are_those_that_were_measured():
 
 def test_agreement_of_function_is_that_of_the_table_of_patients():
     """docs/data/ejection-fraction.csv holds the experts' number and ours for each held-out patient."""
-    rows = list(csv.DictReader((REPOSITORY / "docs" / "data" / "ejection-fraction.csv").open(encoding="utf-8")))
+    rows = read_rows("ejection-fraction.csv")
     assert sorted(row["patient"] for row in rows) == [f"patient{number:03}" for number in range(10, 101, 10)]
     text = (REPOSITORY / "docs" / "measure.md").read_text(encoding="utf-8")
     titles = {"ejection_fraction_percent": "ejection fraction, points", "edv_ml": "end-diastolic volume, mL"}

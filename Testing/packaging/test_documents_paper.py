@@ -1,11 +1,10 @@
 """The paper's tables in docs/results.md are what the table of cases gives, beside what was published."""
 
-import csv
 import statistics
 from typing import Dict, List
 
 import pytest
-from Testing.packaging.description import REPOSITORY
+from Testing.packaging.case_tables import Row, read_rows, read_text
 
 from confuda.benchmark.published import TABLE1, TABLE2
 
@@ -33,23 +32,18 @@ DIFFERENCES = {
     "MPCCL - CNR": ("confuda", "fuda+ccl+cnr"),
 }
 
-Row = Dict[str, str]
-
-
-def read_cases() -> List[Row]:
-    with (REPOSITORY / "docs" / "data" / "paper-cases.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
 
 def choose_cases(method: str, setting: str) -> List[Row]:
     """Of a method in a setting; those without target data belong to every setting, and without a seed to every seed."""
-    found = [row for row in read_cases() if row["method"] == method and row["setting"] in ("-", setting)]
+    found = [
+        row for row in read_rows("paper-cases.csv") if row["method"] == method and row["setting"] in ("-", setting)
+    ]
     return [row for row in found if method == "none" or row["seed"] in SEEDS[setting]]
 
 
 def read_table(head: str) -> Dict[str, List[str]]:
     """The cells of the rows below the head of a table in results.md, by the first cell."""
-    lines = (REPOSITORY / "docs" / "results.md").read_text(encoding="utf-8").splitlines()
+    lines = read_text("docs/results.md").splitlines()
     begin = next(number for number, line in enumerate(lines) if line.startswith(f"| {head} |"))
     rows: Dict[str, List[str]] = {}
     for line in lines[begin + 2 :]:

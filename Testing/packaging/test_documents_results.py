@@ -1,21 +1,18 @@
 """What the documents say of quality and of adaptation's worth is what the tables of cases in docs/data give."""
 
-import csv
 import json
 import re
 import statistics
-from typing import Callable, Dict, Iterable, List
+from typing import Callable, Iterable, List
 
 import pytest
-from Testing.packaging.description import REPOSITORY
+from Testing.packaging.case_tables import Row, read_rows, read_text
 
 from confuda.app.help_texts import WORTH_TEXT
 from confuda.bundle.format import SHIPPED_BUNDLE
 from confuda.bundle.model_card import format_model_card
 from confuda.inference.cautions import MOST_SLICES_WITHOUT_RV
 from confuda.inference.plausibility import LEAST_AGREEMENT, LOW_AGREEMENT
-
-Row = Dict[str, str]
 
 SETS = {
     # As the CSV names it: as results.md, README.md and limits.md begin their rows.
@@ -32,15 +29,6 @@ SETS = {
 }
 TARGETS = {"MS-CMRSeg native LGE": 15, "MS-CMRSeg registered LGE": 30, "MS-CMRSeg registered T2": 30}
 """Volumes of each set; where none is adapted to, nothing is gained."""
-
-
-def read_rows(name: str) -> List[Row]:
-    with (REPOSITORY / "docs" / "data" / name).open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def read_text(name: str) -> str:
-    return (REPOSITORY / name).read_text(encoding="utf-8")
 
 
 def find_cells(text: str, begin: str) -> List[str]:

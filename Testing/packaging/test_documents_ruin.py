@@ -1,16 +1,12 @@
 """The table of ruined networks in docs/reliability.md is what the table of cases gives."""
 
-import csv
 import statistics
-from typing import Dict
 
 import pytest
-from Testing.packaging.description import REPOSITORY
+from Testing.packaging.case_tables import Row, read_rows, read_text
 
 WORSE_BY = 0.02
 """As benchmarks/divergence.py has it."""
-
-Row = Dict[str, str]
 
 
 def measure_loss(row: Row) -> float:
@@ -18,9 +14,7 @@ def measure_loss(row: Row) -> float:
 
 
 def test_the_table_of_ruined_networks_is_that_of_the_cases() -> None:
-    with (REPOSITORY / "docs" / "data" / "ruin.csv").open(encoding="utf-8", newline="") as file:
-        cases = list(csv.DictReader(file))
-    text = (REPOSITORY / "docs" / "reliability.md").read_text(encoding="utf-8")
+    cases, text = read_rows("ruin.csv"), read_text("docs/reliability.md")
     table = text.split("| settings | n | Dice: none | always kept | only ruin refused |")[1].split("\n\n")[0]
     lines = table.splitlines()[2:]
     assert len(lines) == len({case["settings"] for case in cases})
